@@ -1,0 +1,243 @@
+"""A pool on Ray workers: equal answers, and nothing lost when the processes die."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfdistill.agents import (
+    Agent,
+    AgentPool,
+    QuarantinedTextError,
+    UnusableTextError,
+    ray_executor,
+    ray_worker,
+)
+from tfdistill.agents.work import WorkItem
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def pool(ray_session: Any, bundle: Path) -> Iterator[AgentPool]:
+    with AgentPool(bundle, executor="ray", num_agents=2) as pool:
+        yield pool
+
+
+def deadly_worker() -> type:
+    """A pool worker that dies on some texts: a segmentation fault cannot be had on demand."""
+    base = _make_pool_worker()
+
+    class DeadlyWorker(base):  # type: ignore[misc, valid-type]
+        def answer(self, text: str) -> Any:
+            import os
+            import signal
+            import time
+
+            if "poison" in text:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "slow-death" in text:
+                time.sleep(0.25)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().answer(text)
+
+    return DeadlyWorker
+
+
+_make_pool_worker = ray_worker.make_pool_worker
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_worker, "make_pool_worker", deadly_worker)
+
+
+def test_answers_equal_those_of_one_agent(pool: AgentPool, bundle: Path, texts: list[str]):
+    wanted = Agent(bundle).predict(texts)
+
+    assert pool.predict(texts) == wanted
+    assert list(pool.map(iter(texts))) == wanted
+    assert pool.submit(texts[7]).result(timeout=60) == wanted[7]
+    assert {index: each.result() for index, each in pool.as_completed(texts)} == dict(
+        enumerate(wanted)
+    )
+
+
+def test_all_executors_give_identical_predictions(pool: AgentPool, bundle: Path, texts: list[str]):
+    answers = [pool.predict(texts)]
+    for executor in ("inline", "threads"):
+        with AgentPool(bundle, executor=executor) as other:
+            answers.append(other.predict(texts))
+
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_workers_are_two_other_processes(pool: AgentPool):
+    workers = pool.stats()["workers"]
+
+    assert len({worker["pid"] for worker in workers} | {os.getpid()}) == 3
+    assert {worker["state"] for worker in workers} == {"ready"}
+
+
+def test_chunk_is_measured(pool: AgentPool):
+    # A Ray call costs many times what this tiny model does.
+    assert 2 <= pool.chunk_size <= 64
+
+
+def test_unusable_text_is_an_error_of_its_own_only(pool: AgentPool):
+    good, bad, last = pool.predict(["wheat", "zebra", "brent"], return_exceptions=True)
+
+    assert (good.label, last.label) == ("grain", "oil")
+    assert isinstance(bad, UnusableTextError)
+    assert bad.argument == "texts[1]"
+
+
+def test_nothing_is_lost_while_workers_are_killed(ray_session: Any, bundle: Path, texts: list[str]):
+    wanted = Agent(bundle).predict(texts)
+    with AgentPool(bundle, executor="ray", num_agents=2, chunk_size=8) as pool:
+        stop = threading.Event()
+        killed: list[int] = []
+
+        def kill() -> None:
+            while not stop.wait(0.4):
+                for worker in pool.stats()["workers"]:
+                    if worker["state"] == "ready" and worker["pid"] not in killed:
+                        os.kill(worker["pid"], signal.SIGKILL)
+                        killed.append(worker["pid"])
+                        break
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        end = time.monotonic() + 3.0
+        rounds = 0
+        while time.monotonic() < end or rounds < 2:
+            assert list(pool.map(texts * 4)) == wanted * 4
+            rounds += 1
+        stop.set()
+        killer.join()
+        stats = pool.stats()
+
+    assert len(killed) >= 2
+    assert stats["restarts"] >= 1
+    assert stats["failed"] == 0
+    assert stats["submitted"] == stats["completed"] == rounds * 4 * len(texts)
+
+
+def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
+    ray_session: Any, bundle: Path, deadly: None
+):
+    stream = ["wheat", "brent"] * 20
+    stream[13] = "wheat poison"
+    with AgentPool(bundle, executor="ray", num_agents=2, chunk_size=8) as pool:
+        answers = pool.predict(stream, return_exceptions=True)
+        stats = pool.stats()
+
+    (error,) = [answer for answer in answers if isinstance(answer, Exception)]
+    assert answers.index(error) == 13
+    assert isinstance(error, QuarantinedTextError)
+    # One death with the batch, two that are charged, three alone and at once.
+    assert "'wheat poison' is quarantined: 5 workers died on it" in str(error)
+    assert stats["failed"] == 1
+    labels = ["grain", "oil"] * 20
+    assert all(answers[i].label == labels[i] for i in range(40) if i != 13)
+
+
+def test_text_that_kills_slowly_is_given_up_at_last(
+    ray_session: Any, bundle: Path, deadly: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ray_executor, "_MAX_CHARGES", 3)
+    with AgentPool(bundle, executor="ray", num_agents=1) as pool:
+        future = pool.submit("wheat slow-death")
+        with pytest.raises(QuarantinedTextError, match="is given up: 3 workers died"):
+            future.result(timeout=60)
+        assert pool.predict(["wheat"])[0].label == "grain"
+
+
+def test_actor_that_ray_gave_up_is_replaced(ray_session: Any, bundle: Path):
+    with AgentPool(bundle, executor="ray", num_agents=1) as pool:
+        before = pool.stats()["workers"][0]["pid"]
+        (lane,) = pool._executor._lanes  # type: ignore[union-attr]
+        ray_session.kill(lane._actor)  # for good: Ray will not restart it
+
+        assert pool.predict(["wheat"])[0].label == "grain"
+        (worker,) = pool.stats()["workers"]
+
+    assert worker["pid"] != before
+    assert worker["restarts"] == 1
+
+
+def test_bundle_that_is_deleted_fails_the_texts_and_hangs_nobody(
+    ray_session: Any, bundle: Path, tmp_path: Path
+):
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    with AgentPool(copy, executor="ray", num_agents=1) as pool:
+        shutil.rmtree(copy)
+        os.kill(pool.stats()["workers"][0]["pid"], signal.SIGKILL)
+
+        with pytest.raises(RuntimeError, match="workers of this AgentPool are gone.*existing bun"):
+            pool.submit("wheat").result(timeout=60)
+        with pytest.raises(RuntimeError, match="are gone"):
+            pool.submit("wheat")
+        assert pool.stats()["workers"][0]["state"] == "lost"
+
+
+def test_workers_that_find_no_cpu_are_an_error_with_the_numbers(
+    ray_session: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ray_executor, "_READY_S", 1.0)
+    cpus = int(ray_session.cluster_resources()["CPU"])
+
+    class Holder:
+        def ready(self) -> None:
+            pass
+
+    holder = ray_session.remote(Holder).options(num_cpus=cpus).remote()
+    ray_session.get(holder.ready.remote(), timeout=60)
+    try:
+        with pytest.raises(
+            RuntimeError,
+            match=rf"not ready within 1 s: 0 of 2 .*Requested CPUs: 2. Free CPUs: 0 of {cpus}",
+        ):
+            AgentPool(bundle, executor="ray", num_agents=2)
+    finally:
+        ray_session.kill(holder)
+
+
+def test_session_of_the_user_stays_when_pools_close(ray_session: Any, bundle: Path):
+    with AgentPool(bundle, executor="ray", num_agents=1) as pool:
+        pid = pool.stats()["workers"][0]["pid"]
+
+    assert ray_session.is_initialized()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    ("quick", "charges", "wanted"),
+    [
+        ([True] * 4, 4, None),
+        ([True] * 5, 5, "quarantined"),
+        ([False] * 19, 19, None),
+        ([True, True, True, False, True, True], 6, "quarantined"),
+        ([False] * 20, 20, "given up"),
+    ],
+)
+def test_verdict_follows_the_rule(quick: list[bool], charges: int, wanted: str | None):
+    item = WorkItem("text")
+    for each in quick:
+        ray_executor._charge(item, quick=each)
+
+    verdict = ray_executor._verdict(item)
+
+    assert item.charges == charges
+    assert (wanted in str(verdict)) if wanted else verdict is None

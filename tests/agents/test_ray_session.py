@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tfdistill
+from tfdistill.agents import ray_session
+
+SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])  # only this process knows where tfdistill is
+import ray
+from tfdistill.agents import AgentPool, RayAgent
+seen = [ray.is_initialized()]
+with AgentPool(sys.argv[2], executor="ray", num_agents=1) as first:
+    seen.append(ray.is_initialized())
+    with AgentPool(sys.argv[2], executor="ray", num_agents=1) as second:
+        labels = [p.predict(["wheat"])[0].label for p in (first, second)]
+    seen.append(ray.is_initialized())  # the first pool still needs it
+seen.append(ray.is_initialized())
+agent = RayAgent.remote(sys.argv[2])
+labels += [each.label for each in ray.get(agent.predict.remote(["brent"]))]
+print(json.dumps([seen, labels]))
+"""
+
+
+def test_missing_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    with pytest.raises(ImportError, match="need Ray. Install it with `pip install ray`"):
+        ray_session.import_ray()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_session_that_a_pool_started_ends_with_the_last_pool(bundle: Path, tmp_path: Path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    root = Path(tfdistill.__file__).parents[1]
+
+    done = subprocess.run(
+        [sys.executable, "script.py", str(root), str(bundle)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        [False, True, True, False],
+        ["grain", "grain", "oil"],
+    ]
+    # Quiet: neither a banner nor the workers' output.
+    assert "Started a local Ray instance" not in done.stderr
+    assert "(RayAgent" not in done.stdout + done.stderr

@@ -1,0 +1,438 @@
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdistill import compress
+from tfdistill.export import compare, to_tflite
+from tfdistill.interpreter import Interpreter
+
+KINDS = ["encoder", "convolution", "bert", "subclassed"]
+
+
+def dense_model(kernel: np.ndarray, bias: np.ndarray | None = None) -> keras.Model:
+    model = keras.Sequential(
+        [keras.Input((kernel.shape[0],), name="x"), keras.layers.Dense(kernel.shape[1])]
+    )
+    zeros = np.zeros(kernel.shape[1], "float32")
+    model.set_weights([kernel.astype("float32"), zeros if bias is None else bias])
+    return model
+
+
+def lone_constant(tensors: list, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    (found,) = [(value, scales) for _, value, scales in tensors if value.shape == shape]
+    return found
+
+
+# What is in the file
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_float_file_answers_as_the_model(
+    kind: str, request: Any, tmp_path: Path, rng: np.random.Generator, example_inputs: Any
+) -> None:
+    model = request.getfixturevalue(kind)
+    path = to_tflite(model, tmp_path / "model.tflite", quantize=None)
+    report = compare(model, path, example_inputs(model, rng))
+    # Sums of at most 224 products, each rounded to 2⁻²⁴, in another order: 224 · 6e-8 = 1.3e-5 of
+    # the sum of their magnitudes, which the rounding errors, of either sign, stay well below.
+    assert report.max_error <= 1e-5 * max(1.0, report.largest)
+    assert report.agreement == 1.0
+    report.assert_close(quantize=None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("quantize", ["float16", "dynamic"])
+def test_a_file_with_rounded_weights_stays_within_the_bounds_of_its_mode(
+    kind: str,
+    quantize: str,
+    request: Any,
+    tmp_path: Path,
+    rng: np.random.Generator,
+    example_inputs: Any,
+) -> None:
+    model = request.getfixturevalue(kind)
+    path = to_tflite(model, tmp_path / "model.tflite", quantize=quantize)
+    report = compare(model, path, example_inputs(model, rng))
+    report.assert_close(quantize=quantize)
+    assert report.max_error > 0.0  # something was rounded
+
+
+def test_the_signature_takes_one_example_under_the_names_of_the_model(encoder_file: Path) -> None:
+    signature = Interpreter(encoder_file).signatures["serving_default"]
+    assert signature.inputs["ids"].shape == (1, 8)
+    assert signature.inputs["ids"].dtype == np.int32
+    assert signature.outputs["logits"].shape == (1, 3)
+    assert signature.outputs["logits"].dtype == np.float32
+
+
+def test_the_three_inputs_of_a_kerashub_model_keep_their_names(
+    bert: keras.Model, tmp_path: Path
+) -> None:
+    path = to_tflite(bert, tmp_path / "bert.tflite")
+    inputs = Interpreter(path).signatures["serving_default"].inputs
+    assert {name: (spec.shape, spec.dtype.name) for name, spec in inputs.items()} == {
+        "padding_mask": ((1, 8), "int32"),
+        "segment_ids": ((1, 8), "int32"),
+        "token_ids": ((1, 8), "int32"),
+    }
+
+
+def test_a_bool_input_becomes_an_int32_of_zeros_and_ones(tmp_path: Path) -> None:
+    x = keras.Input((3,), name="x")
+    keep = keras.Input((3,), name="keep", dtype="bool")
+    model = keras.Model([x, keep], keras.ops.where(keep, x, -1.0))
+    path = to_tflite(model, tmp_path / "bool.tflite", quantize=None)
+    assert Interpreter(path).signatures["serving_default"].inputs["keep"].dtype == np.int32
+    kept = np.array([[True, False, True]])
+    assert compare(model, path, [np.ones((1, 3)), kept]).max_error == 0.0
+    values = {"x": np.full((1, 3), 5, "float32"), "keep": np.array([[1, 0, 1]], "int32")}
+    assert Interpreter(path).run(values)["logits"].tolist() == [[5.0, -1.0, 5.0]]
+
+
+def test_dynamic_keeps_a_kernel_of_the_int8_grid_to_the_last_bit(
+    tmp_path: Path, rng: np.random.Generator, read_tensors: Any
+) -> None:
+    # Each column is made of integers in ±127 times its own step, a power of 2, and reaches 127
+    # somewhere, so the converter has to find exactly these steps and these integers.
+    steps = 2.0 ** -rng.integers(0, 17, 32)
+    integers = rng.integers(-127, 128, (64, 32))
+    integers[5] = 127
+    path = to_tflite(dense_model(integers * steps), tmp_path / "dense.tflite")
+    stored, scales = lone_constant(read_tensors(path), (32, 64))  # [out, in]
+    assert stored.dtype == np.int8
+    np.testing.assert_array_equal(stored, integers.T)
+    np.testing.assert_array_equal(scales, steps.astype("float32"))
+
+
+def test_dynamic_stores_an_embedding_with_one_step_for_the_table(
+    tmp_path: Path, rng: np.random.Generator, read_tensors: Any
+) -> None:
+    integers = rng.integers(-126, 127, (40, 32))
+    integers[7, 7] = -127
+    ids = keras.Input((4,), dtype="int32", name="ids")
+    model = keras.Model(ids, keras.layers.Embedding(40, 32)(ids))
+    model.set_weights([(integers / 64).astype("float32")])
+    path = to_tflite(model, tmp_path / "embedding.tflite")
+    stored, scales = lone_constant(read_tensors(path), (40, 32))
+    np.testing.assert_array_equal(stored, integers)
+    assert scales.tolist() == [1 / 64]
+    # Values on the grid come back without any error.
+    assert compare(model, path, np.arange(40).reshape(10, 4)).max_error == 0.0
+
+
+def test_dynamic_quantizes_every_large_matrix_of_an_encoder(
+    tmp_path: Path, encoder: keras.Model, read_tensors: Any
+) -> None:
+    path = to_tflite(encoder, tmp_path / "encoder.tflite")
+    # (A tensor of rank 3 is an activation: the rows that were looked up.)
+    int8 = [
+        value.shape
+        for _, value, _ in read_tensors(path)
+        if value.dtype == np.int8 and value.ndim == 2
+    ]
+    # Table, query, key, value, attention output and the dense layer; not the 32 x 3 head.
+    assert sorted(int8) == sorted([(40, 32), *[(32, 32)] * 5])
+
+
+@pytest.mark.parametrize(("width", "dtype"), [(31, np.float32), (32, np.int8)])
+def test_dynamic_leaves_matrices_of_fewer_than_1024_numbers_in_float(
+    width: int, dtype: type, tmp_path: Path, rng: np.random.Generator, read_tensors: Any
+) -> None:
+    path = to_tflite(dense_model(rng.standard_normal((32, width))), tmp_path / "dense.tflite")
+    stored, _ = lone_constant(read_tensors(path), (width, 32))
+    assert stored.dtype == dtype
+
+
+def test_the_error_of_dynamic_stays_below_half_a_step_of_weights_and_inputs(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    kernel = rng.standard_normal((64, 32)).astype("float32")
+    x = rng.standard_normal((100, 64)).astype("float32")
+    model = dense_model(kernel)
+    report = compare(model, to_tflite(model, tmp_path / "dense.tflite"), x)
+    # y = Σ x·w: the kernel is off by up to s/2 (s = max|w| / 127 of its column), the inputs by up
+    # to t/2 (t = their range, zero included, / 255): |Δy| ≤ Σ|x|·s/2 + Σ|w|·t/2 + 64·s·t/4.
+    s = np.abs(kernel).max(axis=0) / 127
+    t = (np.maximum(x.max(axis=1), 0) - np.minimum(x.min(axis=1), 0)) / 255
+    bound = (
+        np.abs(x).sum(axis=1, keepdims=True) * s / 2
+        + np.abs(kernel).sum(axis=0) * t[:, None] / 2
+        + 64 * s * t[:, None] / 4
+    )
+    assert 0 < report.max_error < bound.max()
+
+
+def test_float16_stores_each_weight_rounded_to_float16(
+    tmp_path: Path, rng: np.random.Generator, read_tensors: Any
+) -> None:
+    kernel = rng.standard_normal((64, 32)).astype("float32")
+    path = to_tflite(dense_model(kernel), tmp_path / "half.tflite", quantize="float16")
+    halves = [value for _, value, _ in read_tensors(path) if value.dtype == np.float16]
+    np.testing.assert_array_equal(halves[0], kernel.T.astype("float16"))
+
+
+def test_int8_stays_within_a_few_steps_of_its_output_grid(
+    tmp_path: Path, convolution: keras.Model, rng: np.random.Generator, read_tensors: Any
+) -> None:
+    x = rng.standard_normal((64, 16, 4)).astype("float32")
+    path = to_tflite(convolution, tmp_path / "int8.tflite", quantize="int8", calibration=x)
+    report = compare(convolution, path, x)
+    steps = [
+        scales[0]
+        for _, value, scales in read_tensors(path)
+        if value.dtype == np.int8 and value.shape == (1, 8) and len(scales)
+    ]
+    # 224 products with errors of up to half a step in each factor, of random sign (measured: 1.6
+    # steps), then the output's own rounding.
+    assert 0 < report.max_error < 4 * steps[0]
+    report.assert_close(quantize="int8", agreement=0.9)
+
+
+def test_int8_really_computes_in_integers(
+    tmp_path: Path, convolution: keras.Model, rng: np.random.Generator, read_tensors: Any
+) -> None:
+    x = rng.standard_normal((20, 16, 4)).astype("float32")
+    path = to_tflite(
+        convolution, tmp_path / "int8.tflite", quantize="int8", calibration={"signal": x}
+    )
+    floats = [value.shape for _, value, _ in read_tensors(path) if value.dtype == np.float32]
+    assert sorted(floats) == [(1, 8), (1, 16, 4)]  # only the input and the output
+
+
+def test_int8_inputs_and_outputs_stay_float(
+    tmp_path: Path, convolution: keras.Model, rng: np.random.Generator
+) -> None:
+    x = rng.standard_normal((20, 16, 4))  # float64 is accepted
+    path = to_tflite(convolution, tmp_path / "int8.tflite", quantize="int8", calibration=[x])
+    signature = Interpreter(path).signatures["serving_default"]
+    assert signature.inputs["signal"].dtype == np.float32
+    assert signature.outputs["logits"].dtype == np.float32
+
+
+def test_a_compressed_model_is_stripped_first(
+    tmp_path: Path, encoder: keras.Model, ids: np.ndarray, read_tensors: Any
+) -> None:
+    compressed = compress.prune_low_magnitude(encoder, sparsity=0.5, steps=1)
+    compressed.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    compressed.fit(ids, np.zeros(len(ids), "int32"), epochs=2, verbose=0)
+    path = to_tflite(compressed, tmp_path / "pruned.tflite")
+    table, _ = lone_constant(read_tensors(path), (40, 32))
+    assert np.mean(table == 0) >= 0.5
+    compare(compress.strip(compressed), path, ids).assert_close()
+
+
+# What is not touched
+
+
+def test_the_model_is_not_changed(tmp_path: Path, encoder: keras.Model) -> None:
+    before = [weight.numpy() for weight in encoder.weights]
+    names = sorted(vars(encoder))
+    to_tflite(encoder, tmp_path / "a.tflite")
+    assert sorted(vars(encoder)) == names
+    assert encoder.trainable
+    for weight, old in zip(encoder.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)
+
+
+def test_an_existing_file_is_replaced(tmp_path: Path, subclassed: keras.Model) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_text("old")
+    assert to_tflite(subclassed, str(path)) == path
+    assert "ids" in Interpreter(path).signatures["serving_default"].inputs
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+def test_a_failure_leaves_the_old_file_and_an_open_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_text("old")
+    with pytest.raises(
+        ValueError,
+        match="^`model` must use only operations that are built into TFLite. Received: "
+        r"model='odd', which needs Betainc \(in the layer 'beta'\)\. Write that part",
+    ):
+        to_tflite(unsupported_model(), path)
+    assert os.listdir(tmp_path) == ["model.tflite"]
+    assert path.read_text() == "old"
+    capfd.readouterr()
+    os.write(1, b"out")
+    os.write(2, b"err")
+    assert capfd.readouterr() == ("out", "err")
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    model = dense_model(np.zeros((64, 256)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel refuses to let any file grow over 20 KB, as a full disk would.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="could not be written as a SavedModel.*set the"):
+            to_tflite(model, tmp_path / "model.tflite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path) == ["scratch"]
+    assert os.listdir(scratch) == []
+
+
+def test_nothing_is_printed(
+    tmp_path: Path, subclassed: keras.Model, encoder_file: Path, capfd: pytest.CaptureFixture
+) -> None:
+    to_tflite(subclassed, tmp_path / "a.tflite")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_two_threads_can_export_at_once(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    models = [dense_model(np.full((4, 2), number)) for number in (1.0, 2.0)]
+    paths = [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    threads = [
+        threading.Thread(target=to_tflite, args=pair) for pair in zip(models, paths, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    answers = [Interpreter(path).run({"x": np.ones((1, 4), "float32")}) for path in paths]
+    assert [answer["logits"].tolist() for answer in answers] == [[[4.0, 4.0]], [[8.0, 8.0]]]
+    capfd.readouterr()
+    os.write(2, b"err")
+    assert capfd.readouterr().err == "err"
+
+
+# What is refused
+
+
+class Strange(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return tf.math.betainc(x, x, x)
+
+
+def unsupported_model() -> keras.Model:
+    x = keras.Input((4,))
+    return keras.Model(x, Strange(name="beta")(keras.layers.Dense(4, name="first")(x)), name="odd")
+
+
+def test_another_failure_of_the_converter_is_passed_on(tmp_path: Path) -> None:
+    class IntegerProduct(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            ones = tf.ones((4, 4), tf.int8)
+            return tf.cast(tf.matmul(tf.cast(x, tf.int8), ones, output_type=tf.int32), tf.float32)
+
+    x = keras.Input((4,))
+    model = keras.Model(x, IntegerProduct()(x), name="integers")
+    with pytest.raises(
+        RuntimeError,
+        match="converter refused the model 'integers' with quantize=None: 'tfl.fully_connected' op",
+    ):
+        to_tflite(model, tmp_path / "a.tflite", quantize=None)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", ["int4", "", 8, True])
+def test_an_unknown_mode_is_refused(value: Any, encoder: keras.Model, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"`quantize` must be one of \(None, 'float16', 'dynamic', 'int8'\). Received: "
+        f"quantize={value!r}",
+    ):
+        to_tflite(encoder, tmp_path / "a.tflite", quantize=value)
+
+
+def test_int8_without_calibration_is_refused(encoder: keras.Model, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match="`calibration` must hold typical inputs .* Received: calibration=None"
+    ):
+        to_tflite(encoder, tmp_path / "a.tflite", quantize="int8")
+
+
+def test_calibration_for_another_mode_is_refused(
+    encoder: keras.Model, ids: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ValueError,
+        match="`calibration` must be None unless quantize='int8'.*of type ndarray with "
+        "quantize='dynamic'",
+    ):
+        to_tflite(encoder, tmp_path / "a.tflite", calibration=ids)
+
+
+def test_calibration_of_another_shape_is_refused(
+    encoder: keras.Model, ids: np.ndarray, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"`calibration` must have shape \(examples, 8\). Received: shape=\(64, 7\)",
+    ):
+        to_tflite(encoder, tmp_path / "a.tflite", quantize="int8", calibration=ids[:, :7])
+
+
+def test_something_else_than_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="`model` must be a Keras 3 model.*Received: model=.*str"):
+        to_tflite("student.keras", tmp_path / "a.tflite")  # type: ignore[arg-type]
+
+
+def test_a_tf_keras_model_is_refused_by_its_full_name(tmp_path: Path) -> None:
+    tf_keras = pytest.importorskip("tf_keras")
+    old = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(4,))])
+    with pytest.raises(TypeError, match=r"`model` must be a Keras 3 model.*tf_keras\.src\."):
+        to_tflite(old, tmp_path / "a.tflite")
+
+
+def test_an_unbuilt_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`model` must be built"):
+        to_tflite(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "a.tflite")
+
+
+def test_an_open_axis_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    model = keras.Model(ids, keras.layers.Embedding(9, 4)(ids))
+    with pytest.raises(
+        ValueError,
+        match=r"`model` must have fixed input sizes.*input 'ids' of shape \(batch, \?\). Wrap it",
+    ):
+        to_tflite(model, tmp_path / "a.tflite")
+    fixed = {"ids": keras.Input((6,), dtype="int32", name="ids")}
+    path = to_tflite(keras.Model(fixed, model(fixed["ids"])), tmp_path / "a.tflite")
+    assert Interpreter(path).signatures["serving_default"].inputs["ids"].shape == (1, 6)
+
+
+def test_a_model_that_keras_has_quantized_is_refused(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+    model.layers[0].quantize("int8")
+    with pytest.raises(
+        ValueError,
+        match="`model` must have float weights.*layer 'head' with the Keras policy 'int8",
+    ):
+        to_tflite(model, tmp_path / "a.tflite")
+
+
+def test_a_mixed_precision_model_is_refused(tmp_path: Path) -> None:
+    dense = keras.layers.Dense(2, name="head", dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((4,)), dense])
+    with pytest.raises(
+        ValueError, match="`model` must compute in float32.*'head' with the policy 'mixed_float16'"
+    ):
+        to_tflite(model, tmp_path / "a.tflite")
+
+
+def test_a_missing_folder_is_refused_before_the_work(encoder: keras.Model, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="`path` must be in an existing folder.*mkdir"):
+        to_tflite(encoder, tmp_path / "absent" / "a.tflite")
+
+
+def test_any_suffix_is_fine(subclassed: keras.Model, tmp_path: Path) -> None:
+    assert to_tflite(subclassed, tmp_path / "student").name == "student"

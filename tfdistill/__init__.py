@@ -1,0 +1,101 @@
+"""tfdistill: distil a Keras model, compress it, prove the TFLite file agrees, run a crew of it.
+
+The whole library is one line. A Keras 3 model goes in and a Keras 3 model comes out, until
+`export`; after that there are only files::
+
+    teacher, data ─ Distiller ─▶ student ─ compress ─▶ student′ ─ export ─▶ bundle ─ agents ─▶ team
+      Model                       Model    Model→Model   Model              files     files
+                                                           └───── compare ──┘
+
+==========  =================================================  ================================
+stage       names                                              where
+==========  =================================================  ================================
+data        `datasets`                                         `datasets/`
+teacher     `teachers`, `TeacherCache`                         `teachers.py`, `teacher_cache.py`
+student     `students`                                         `students/`
+distil      `Distiller`, `losses`                              `distiller.py`, `losses.py`
+shrink      `compress`: `prune_low_magnitude`,                 `compress/`
+            `quantize_aware`, `strip`, `Compressed`
+TFLite      `export`: `to_tflite`, `compare`, `measure`,       `export/`
+            `save_bundle`
+run         `agents` (imports no TensorFlow at all)            `agents/`
+==========  =================================================  ================================
+
+Shape letters used in every docstring: `B` batch, `L` tokens, `C` classes, `V` vocabulary,
+`D` hidden size, `H` heads. (`T` is the temperature, only.)
+
+Importing this package is light: TensorFlow is imported when the first name that needs it is used.
+
+Example:
+    >>> import tfdistill as td
+    >>> td.__version__.count(".")
+    2
+    >>> "Distiller" in dir(td)
+    True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfdistill import agents, compress, datasets, export, losses, students, teachers
+    from tfdistill.compress import Compressed, prune_low_magnitude, quantize_aware, strip
+    from tfdistill.distiller import Distiller
+    from tfdistill.export import compare, measure, save_bundle, to_tflite
+    from tfdistill.teacher_cache import TeacherCache
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Compressed",
+    "Distiller",
+    "TeacherCache",
+    "agents",
+    "compare",
+    "compress",
+    "datasets",
+    "export",
+    "losses",
+    "measure",
+    "prune_low_magnitude",
+    "quantize_aware",
+    "save_bundle",
+    "strip",
+    "students",
+    "teachers",
+    "to_tflite",
+]
+
+_SUBMODULES = frozenset(
+    {"agents", "compress", "datasets", "export", "losses", "students", "teachers"}
+)
+_MODULE_OF = {
+    "Compressed": "compress",
+    "Distiller": "distiller",
+    "TeacherCache": "teacher_cache",
+    "compare": "export",
+    "measure": "export",
+    "prune_low_magnitude": "compress",
+    "quantize_aware": "compress",
+    "save_bundle": "export",
+    "strip": "compress",
+    "to_tflite": "export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the module behind a public name when the name is first used (PEP 562)."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, whether or not their modules are imported yet."""
+    return sorted({*globals(), *__all__})

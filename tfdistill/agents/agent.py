@@ -1,0 +1,186 @@
+"""One agent: a bundle folder, opened, that answers texts with labels.
+
+The sentence to remember: an agent is files plus an interpreter. It needs no TensorFlow, opens in
+milliseconds, and gives the same answer in this process, on a thread, or in a Ray worker.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, overload
+
+import numpy as np
+
+from tfdistill.agents.encoding import TextEncoder, UnusableTextError, check_texts
+from tfdistill.export.bundle import Bundle, open_bundle
+from tfdistill.interpreter import Interpreter, TensorSpec
+
+__all__ = ["Agent", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Is the answer to one text.
+
+    Attributes:
+        label: The most probable class.
+        confidence: Its probability, in [0, 1].
+        probabilities: One per class, in the order of the bundle's labels; they sum to 1.
+    """
+
+    label: str
+    confidence: float
+    probabilities: tuple[float, ...]
+
+
+class Agent:
+    """Answers texts with the classifier of a bundle, in this process.
+
+    An agent is not safe to call from two threads at once: give each thread its own, or use an
+    `AgentPool`. It takes raw text: it cuts and pads to the model's length itself.
+
+    Args:
+        bundle: A folder written by `tfdistill.save_bundle`. Every file is checked against its
+            hash before it is used.
+        threads: Threads for one call of the model. Small models run fastest with 1.
+
+    Attributes:
+        bundle: The opened `Bundle`.
+        labels: Class names.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the bundle is damaged or its model does not fit its manifest.
+    """
+
+    def __init__(self, bundle: str | os.PathLike[str], *, threads: int = 1) -> None:
+        self.bundle: Bundle = open_bundle(bundle)
+        self.labels = self.bundle.labels
+        self._encoder = TextEncoder(
+            self.bundle.tokenizer_path.read_text(encoding="utf-8"),
+            sequence_length=self.bundle.sequence_length,
+        )
+        self._interpreter = Interpreter(self.bundle.model_path, threads=threads)
+        self._input, self._output = _classifier(self._interpreter, self.bundle)
+
+    @overload
+    def predict(
+        self, texts: Iterable[str], *, return_exceptions: Literal[False] = ...
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self, texts: Iterable[str], *, return_exceptions: bool
+    ) -> list[Prediction | Exception]: ...
+
+    def predict(
+        self, texts: Iterable[str], *, return_exceptions: bool = False
+    ) -> list[Prediction] | list[Prediction | Exception]:
+        """Classifies texts.
+
+        Each text is computed by itself, so its answer does not depend on its neighbours.
+
+        Args:
+            texts: Raw texts, at least one. A single str is refused.
+            return_exceptions: What to do with a text that has no word the tokenizer knows (an
+                empty one among them): False raises an error for the whole call, naming the text;
+                True puts that error in its place and goes on, as `asyncio.gather` does.
+
+        Returns:
+            One `Prediction` per text, in order.
+
+        Raises:
+            TypeError: If `texts` is not a list of str.
+            ValueError: If `texts` is empty, or a text has no known word (`UnusableTextError`).
+            RuntimeError: If the model answers with something that is not a number.
+        """
+        answers = []
+        for index, text in enumerate(check_texts(texts)):
+            answer = self.answer(text)
+            if isinstance(answer, UnusableTextError):
+                answer = answer.named(f"texts[{index}]")
+            if isinstance(answer, Exception) and not return_exceptions:
+                raise answer
+            answers.append(answer)
+        return answers
+
+    def answer(self, text: str) -> Prediction | Exception:
+        """Classifies one text; what goes wrong with it is returned rather than raised.
+
+        This is what a pool calls, where one text must not spoil the others.
+
+        Args:
+            text: Raw text.
+
+        Returns:
+            The `Prediction`, or the error that `predict` would raise for this text.
+        """
+        try:
+            ids = self._encoder.encode(text)
+            logits = self._logits(ids)
+        except Exception as error:  # whatever it is, it belongs to this text alone
+            return error
+        probabilities = softmax(logits)
+        best = int(np.argmax(probabilities))
+        return Prediction(
+            label=self.labels[best],
+            confidence=float(probabilities[best]),
+            probabilities=tuple(probabilities.tolist()),
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Agent({str(self.bundle.path)!r}, classes={len(self.labels)}, "
+            f"sequence_length={self.bundle.sequence_length})"
+        )
+
+    def _logits(self, ids: np.ndarray) -> np.ndarray:
+        """Runs the model on one row of ids; float64 logits of shape `[C]`."""
+        outputs = self._interpreter.run({self._input.name: ids[None].astype(self._input.dtype)})
+        logits = outputs[self._output.name][0].astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise RuntimeError(
+                f"The model in {str(self.bundle.path)!r} answered with logits that are not finite: "
+                f"{logits.tolist()}. Export it again from finite weights."
+            )
+        return logits
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Turns logits into probabilities: exp(z − max z) / Σ exp(z − max z).
+
+    Subtracting the maximum changes nothing mathematically and keeps `exp` from overflowing.
+
+    Args:
+        logits: Float64 array of shape `[C]`.
+
+    Returns:
+        Float64 array of shape `[C]` that sums to 1.
+
+    Example:
+        >>> softmax(np.array([1000.0, 1000.0 + np.log(3.0)])).round(6).tolist()
+        [0.25, 0.75]
+    """
+    scaled = np.exp(logits - logits.max())
+    return scaled / scaled.sum()
+
+
+def _classifier(interpreter: Interpreter, bundle: Bundle) -> tuple[TensorSpec, TensorSpec]:
+    """Returns the input and the output of the bundle's one signature, if all of it fits."""
+    described = bundle.signatures
+    if interpreter.signatures == described and len(described) == 1:
+        signature = next(iter(described.values()))
+        inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
+        if (
+            [spec.shape[1:] for spec in inputs] == [(bundle.sequence_length,)]
+            and [spec.shape[1:] for spec in outputs] == [(len(bundle.labels),)]
+            and (inputs[0].dtype.kind, outputs[0].dtype.kind) == ("i", "f")
+        ):
+            return inputs[0], outputs[0]
+    raise ValueError(
+        f"The bundle {str(bundle.path)!r} must hold one classifier that fits its manifest: "
+        f"{bundle.sequence_length} token ids in, {len(bundle.labels)} logits out. Received: "
+        f"{dict(interpreter.signatures)}. Save the bundle again."
+    )

@@ -1,0 +1,137 @@
+"""Choosing how to run a bundle on this machine, by trying it for a moment.
+
+A tiny student answers in a fraction of a millisecond. Handing one text to another process costs
+more than that, so the numbers decide, not the number of cores.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import tokenizers
+
+from tfdistill.agents.agent import Agent, Prediction
+
+__all__ = ["available_cores", "choose_executor", "chunk_for", "sample_text", "time_per_text"]
+
+# A second lane must bring at least this much, or the loop is simpler and as good.
+_WORTHWHILE = 1.15
+
+
+def available_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def sample_text(agent: Agent) -> str:
+    """Makes up a text that the agent can answer, about as long as its model takes.
+
+    Args:
+        agent: The agent whose tokenizer is asked for words.
+
+    Returns:
+        The text: words from all over the vocabulary, or the labels where those give none.
+    """
+    tokenizer = tokenizers.Tokenizer.from_file(str(agent.bundle.tokenizer_path))
+    step = max(1, tokenizer.get_vocab_size() // agent.bundle.sequence_length)
+    ids = range(0, tokenizer.get_vocab_size(), step)
+    words = tokenizer.decode(list(ids), skip_special_tokens=True)
+    labels = " ".join(agent.labels)
+    return words if isinstance(agent.answer(words), Prediction) else labels
+
+
+def time_per_text(agent: Agent, text: str, *, seconds: float = 0.05) -> float:
+    """Measures how long one text takes in this process, in seconds."""
+    agent.answer(text)  # the first call allocates
+    return _repeat(lambda: agent.answer(text), seconds=seconds)
+
+
+def choose_executor(agents: Sequence[Agent], text: str) -> tuple[str, str]:
+    """Chooses between a loop, threads and Ray.
+
+    Args:
+        agents: As many agents as the pool will have.
+        text: What to measure with.
+
+    Returns:
+        "inline", "threads" or "ray", and a sentence that says why.
+    """
+    nodes = _connected_nodes()
+    if nodes > 1:
+        return "ray", f"a Ray session with {nodes} machines is running"
+    if len(agents) == 1:
+        return "inline", "one agent has nobody to run beside"
+    cores = available_cores()
+    if cores == 1:
+        return "inline", "this process may use one core only"
+    loop = 1.0 / time_per_text(agents[0], text)
+    lanes = min(len(agents), cores)
+    threads = _threads_per_second(agents[:lanes], text)
+    measured = (
+        f"a loop answers {loop:,.0f} texts/s and {lanes} threads {threads:,.0f} on this model"
+    )
+    if threads < _WORTHWHILE * loop:
+        return "inline", f"{measured}, so threads do not pay"
+    return "threads", f"{measured}; Ray pays on several machines or to isolate a model"
+
+
+def chunk_for(text_s: float, *, handover_s: float, most: int) -> int:
+    """Returns how many texts to hand over at once so that the handing over costs a tenth at most.
+
+    Args:
+        text_s: Seconds for one text.
+        handover_s: Seconds to hand a batch over and get its answers back.
+        most: The largest chunk.
+
+    Example:
+        >>> chunk_for(0.0005, handover_s=0.001, most=64)
+        20
+        >>> chunk_for(0.1, handover_s=0.001, most=64)
+        1
+    """
+    return max(1, min(most, math.ceil(10 * handover_s / text_s)))
+
+
+def _threads_per_second(agents: Sequence[Agent], text: str, *, seconds: float = 0.1) -> float:
+    counts = [0] * len(agents)
+    end = time.perf_counter() + seconds
+
+    def work(index: int) -> None:
+        while time.perf_counter() < end:
+            agents[index].answer(text)
+            counts[index] += 1
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(agents))]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - start)
+
+
+def _repeat(call: Callable[[], object], *, seconds: float) -> float:
+    count = 0
+    start = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds or count == 0:
+        call()
+        count += 1
+    return elapsed / count
+
+
+def _connected_nodes() -> int:
+    """Returns the machines of the Ray session of this process; 0 if there is none."""
+    if "ray" not in sys.modules:
+        return 0
+    import ray
+
+    if not ray.is_initialized():
+        return 0
+    return sum(bool(node["Alive"]) for node in ray.nodes())

@@ -1,0 +1,154 @@
+"""What runs inside Ray's worker processes: agents, and nothing that imports TensorFlow.
+
+Both classes are made inside functions, because Ray then sends them to the worker as they are and
+not by name. So they run before the worker can import `tfdistill`, and make it importable
+themselves: it may be a checkout that only the main program knows. (A `runtime_env` would do the
+same and cost a second for each worker.)
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tfdistill
+from tfdistill.agents import ray_session
+from tfdistill.export.bundle import open_bundle
+
+if TYPE_CHECKING:
+    from tfdistill.agents.agent import Prediction
+
+__all__ = ["PACKAGE_ROOT", "RayAgent", "WORKER_OPTIONS", "make_pool_worker"]
+
+# The folder that holds the package `tfdistill`: site-packages, or a checkout.
+PACKAGE_ROOT = str(Path(tfdistill.__file__).resolve().parents[1])
+
+# Contract with Ray: a worker comes back after each death, and is never run twice behind our back.
+WORKER_OPTIONS = {"max_restarts": -1, "max_task_retries": 0}
+
+
+class RayAgent:
+    """Makes an `Agent` in a Ray worker process.
+
+    `RayAgent.remote(bundle)` returns a Ray actor at once; its `predict.remote(texts)` returns an
+    object reference, and `ray.get` the list of `Prediction`, equal to what `Agent.predict` returns
+    here. The actor holds no CPU while it waits (Ray's default for actors), so that several agents
+    fit on few cores. A path is sent, never a model: an interpreter cannot be pickled. If no Ray
+    session runs, one is started quietly; it ends with the program or with `ray.shutdown()`.
+
+    Example:
+        >>> import ray
+        >>> from tfdistill.agents import RayAgent
+        >>> agents = [RayAgent.remote(path) for path in ("topic/", "tone/")]  # doctest: +SKIP
+        >>> ray.get([agent.predict.remote(["oil rose"]) for agent in agents])  # doctest: +SKIP
+    """
+
+    @staticmethod
+    def remote(bundle: str | os.PathLike[str], *, threads: int = 1) -> Any:
+        """Starts the worker process.
+
+        Args:
+            bundle: A bundle folder. On a cluster of several machines it must exist at the same
+                path on each of them.
+            threads: Threads for one call of the model.
+
+        Returns:
+            The handle of a Ray actor with the method `predict(texts, return_exceptions=False)`.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            ValueError: If it is not a sound bundle.
+        """
+        path = open_bundle(bundle).path  # a bad bundle is an error here, not in a worker's log
+        ray = ray_session.import_ray()
+        if not ray.is_initialized():
+            ray_session.start(ray)
+        return _ray_agent().remote(PACKAGE_ROOT, str(path), threads)
+
+
+@functools.cache
+def _ray_agent() -> Any:
+    ray = ray_session.import_ray()
+
+    class RayAgent:
+        def __init__(self, package_root: str, bundle: str, threads: int) -> None:
+            import os
+            import sys
+
+            if package_root not in sys.path and os.path.isdir(package_root):
+                sys.path.insert(0, package_root)
+            from tfdistill.agents.agent import Agent
+
+            self._agent = Agent(bundle, threads=threads)
+
+        def predict(self, texts: Any, return_exceptions: bool = False) -> list[Any]:
+            return self._agent.predict(texts, return_exceptions=return_exceptions)
+
+    return ray.remote(RayAgent)
+
+
+def make_pool_worker() -> type:
+    """Returns the class of a pool's workers, before Ray wraps it.
+
+    Its calls name the *incarnation* that they are meant for, the life of the process between two
+    deaths. A restarted worker refuses what was sent to the one before, which the pool has already
+    taken back; so no text is run twice without the pool knowing.
+    """
+    ray = ray_session.import_ray()
+
+    class PoolWorker:
+        def __init__(self, package_root: str, bundle: str, threads: int) -> None:
+            import os
+            import sys
+            import uuid
+
+            if package_root not in sys.path and os.path.isdir(package_root):
+                sys.path.insert(0, package_root)
+            from tfdistill.agents.agent import Agent
+
+            self._agent = Agent(bundle, threads=threads)
+            self._incarnation = uuid.uuid4().hex
+
+        # In a group of its own, so that it answers while `run` is busy.
+        @ray.method(concurrency_group="health")
+        def pulse(self) -> tuple[str, int]:
+            """Returns the incarnation and the process id."""
+            import os
+
+            return self._incarnation, os.getpid()
+
+        def run(self, incarnation: str, texts: list[str]) -> list[Prediction | Exception] | None:
+            """Answers texts; None if they were meant for an earlier incarnation."""
+            if incarnation != self._incarnation:
+                return None
+            return [self.answer(text) for text in texts]
+
+        def run_alone(self, incarnation: str, text: str, quick_s: float) -> Iterator[Any]:
+            """Answers one text and says how far it got: "started", "slow" after `quick_s`.
+
+            The pool asks for one message at a time, so the text is touched only when the pool
+            holds the "started".
+            """
+            import threading
+
+            if incarnation != self._incarnation:
+                yield "stale", None
+                return
+            yield "started", None
+            answers: list[Any] = []
+            thread = threading.Thread(target=lambda: answers.append(self.answer(text)))
+            thread.start()
+            thread.join(quick_s)
+            if thread.is_alive():
+                yield "slow", None
+                thread.join()
+            yield "answer", answers[0]
+
+        def answer(self, text: str) -> Prediction | Exception:
+            """Answers one text."""
+            return self._agent.answer(text)
+
+    return PoolWorker

@@ -1,0 +1,183 @@
+"""The queue between a pool and its workers: each text waits in it until somebody answers it.
+
+A text is *finished* exactly once, with a prediction or an error; until then it is either in the
+queue or in the hands of one worker, which finishes it or puts it back. So nothing is lost when a
+worker dies, and an answer that arrives twice is counted once.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import Any
+
+__all__ = ["CLOSED", "WorkItem", "WorkQueue"]
+
+CLOSED = (
+    "This AgentPool is closed. Create a new one, or keep it open with "
+    "`with AgentPool(...) as pool:`."
+)
+
+
+class WorkItem:
+    """One text on its way to an answer.
+
+    Attributes:
+        text: The text.
+        future: Receives the answer.
+        suspect: Whether a worker died while it held this text. A suspect is run by itself, with
+            an acknowledgement, so that the next death can be charged to the right text.
+        charges: Deaths after a worker had acknowledged that it started this text.
+        lonely_charges: Those of them on a worker that had nothing else to do and within 100 ms.
+    """
+
+    __slots__ = ("charges", "future", "lonely_charges", "running", "suspect", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.future: Future[Any] = Future()
+        self.running = False
+        self.suspect = False
+        self.charges = 0
+        self.lonely_charges = 0
+
+
+class WorkQueue:
+    """Holds work items for several worker threads, in order.
+
+    Args:
+        workers: How many workers share the queue; a worker never takes more than its share.
+    """
+
+    def __init__(self, *, workers: int) -> None:
+        self._workers = workers
+        self._items: deque[WorkItem] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._broken: BaseException | None = None
+        self.submitted = 0
+        self.completed = 0
+        self.failed = 0
+
+    def put(self, text: str) -> Future[Any]:
+        """Adds a text and returns the future of its answer.
+
+        Raises:
+            RuntimeError: If the queue is closed, or no worker is left to answer.
+        """
+        item = WorkItem(text)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError(CLOSED)
+            if self._broken is not None:
+                raise RuntimeError(str(self._broken)) from self._broken
+            self._items.append(item)
+            self.submitted += 1
+            self._changed.notify()
+        return item.future
+
+    def take(self, limit: int) -> list[WorkItem]:
+        """Waits for work and hands out some; an empty list means that there will be no more.
+
+        Args:
+            limit: The largest number of items. Fewer are given when other workers would be left
+                with nothing, and a suspect is always given alone.
+        """
+        with self._changed:
+            while True:
+                batch = self._next_batch(limit)
+                if batch:
+                    return batch
+                if self._closed and self.unfinished == 0:
+                    # The last item was finished or cancelled: wake the others, to end as well.
+                    self._changed.notify_all()
+                    return []
+                self._changed.wait()
+
+    def put_back(self, items: list[WorkItem]) -> None:
+        """Returns items that were taken and not answered to the front of the queue."""
+        with self._changed:
+            if self._broken is not None:
+                self._fail(items, self._broken)
+                return
+            self._items.extendleft(reversed(items))
+            self._changed.notify_all()
+
+    def finish(self, item: WorkItem, answer: Any) -> None:
+        """Settles an item: an exception becomes its error, anything else its result."""
+        with self._changed:
+            self._count(answer)
+        # Outside the lock: a callback of the future may well submit the next text.
+        if isinstance(answer, BaseException):
+            item.future.set_exception(answer)
+        else:
+            item.future.set_result(answer)
+
+    def give_up(self, items: list[WorkItem], error: BaseException) -> None:
+        """Settles what a worker still held when it failed in an unforeseen way."""
+        with self._changed:
+            held = [item for item in items if not item.future.done() and item not in self._items]
+            self._fail(held, error)
+
+    def close(self, *, cancel: bool) -> None:
+        """Ends the queue: what is in it is still answered, or with `cancel` is cancelled."""
+        with self._changed:
+            self._closed = True
+            waiting = list(self._items) if cancel else []
+            for item in waiting:
+                # A put-back item is running for its future and cannot be cancelled any more.
+                if not item.running and item.future.cancel():
+                    item.future.set_running_or_notify_cancel()  # wakes `concurrent.futures.wait`
+                    self._items.remove(item)
+                    self.completed += 1
+            self._changed.notify_all()
+
+    def break_off(self, error: BaseException) -> None:
+        """Fails everything that waits, because no worker is left."""
+        with self._changed:
+            self._broken = error
+            items = list(self._items)
+            self._items.clear()
+            self._fail(items, error)
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
+    @property
+    def unfinished(self) -> int:
+        """Items that have been submitted and have no answer yet."""
+        return self.submitted - self.completed
+
+    def _next_batch(self, limit: int) -> list[WorkItem]:
+        limit = min(limit, max(1, math.ceil(len(self._items) / self._workers)))
+        batch: list[WorkItem] = []
+        while self._items and len(batch) < limit:
+            if self._items[0].suspect and batch:
+                break
+            item = self._items.popleft()
+            if not item.running and not item.future.set_running_or_notify_cancel():
+                self.completed += 1  # the caller cancelled it
+                continue
+            item.running = True
+            batch.append(item)
+            if item.suspect:
+                break
+        return batch
+
+    def _fail(self, items: list[WorkItem], error: BaseException) -> None:
+        for item in items:
+            if item.running or item.future.set_running_or_notify_cancel():
+                item.running = True
+                item.future.set_exception(RuntimeError(str(error)))
+            self._count(error)
+
+    def _count(self, answer: Any) -> None:
+        self.completed += 1
+        self.failed += isinstance(answer, BaseException)
+        if self._closed and self.unfinished == 0:
+            self._changed.notify_all()

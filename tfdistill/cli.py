@@ -1,0 +1,69 @@
+"""The `tfdistill` command: thin calls of the public functions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+import tfdistill
+
+__all__ = ["main"]
+
+
+class _Failure(click.ClickException):
+    """One clear line on standard error and exit code 1."""
+
+    def show(self, file: object = None) -> None:
+        click.echo(f"tfdistill: {self.message}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tfdistill.__version__, package_name="tfdistill")
+def main() -> None:
+    """Distil a Keras model, compress it, prove the TFLite file, run a crew of agents."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@main.command()
+@click.option("--labels", default="400", metavar="N|all", help="Texts that keep their label.")
+@click.option("--fine-tune", is_flag=True, help="Train the whole teacher, not its head alone.")
+@click.option("--seed", default=0, help="Seed of everything that is drawn.")
+@click.option(
+    "--data",
+    type=click.Choice(["r8", "r52"]),
+    default="r8",
+    help="Which split of the Reuters news.",
+)
+@click.option("--out", default="runs/demo", type=click.Path(path_type=Path), help="Folder.")
+def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
+    """Run the whole road on Reuters news: teacher, student, TFLite, Ray.
+
+    Example: tfdistill demo --labels 200 --out runs/few
+    """
+    if labels != "all" and not labels.isdigit():
+        message = f"{labels!r} is neither a number nor 'all'."
+        raise click.BadParameter(message, param_hint="--labels")
+    from tfdistill.datasets import AssetError, load_reuters
+
+    try:
+        texts = load_reuters("r52" if data == "r52" else "r8")
+        from tfdistill.demo import run_demo
+        from tfdistill.demo.training import Recipe
+
+        folder = run_demo(
+            texts,
+            folder=out,
+            labels=None if labels == "all" else int(labels),
+            fine_tune=fine_tune,
+            recipe=Recipe(seed=seed),
+            say=click.echo,
+        )
+    except (AssetError, ImportError, OSError, RuntimeError, ValueError) as error:
+        raise _Failure(str(error)) from error
+    click.echo(f"\nWritten: {folder / 'report.json'}, report.md, pareto.png, bundle/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Quantization-aware training of weights, on the very grid that the TFLite converter uses.
+
+A weight is rounded to a symmetric integer grid in the forward pass, and its gradient goes
+through as if it had not been (straight-through estimator). Kernels have one scale for each
+output channel, embedding tables one for the tensor at 8 bits and one for each row at 4: this
+is what the converter writes, so the exported integers are the trained ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdistill._keras import tfmot
+from tfdistill.compress.targets import Patterns, Target
+from tfdistill.compress.transform import Compressed, WeightSlot, WeightTransform, append
+
+__all__ = ["Quantize", "fake_quantize", "quantize_aware"]
+
+
+def quantize_aware(
+    model: keras.Model,
+    *,
+    bits: int = 8,
+    include: Patterns = None,
+    exclude: Patterns = None,
+) -> Compressed:
+    """Makes a copy of a model that trains on quantized weights.
+
+    Attention kernels and embedding tables are covered. A pruned model keeps its zeros: zero is
+    on the grid, and the masks go on as before.
+
+    Args:
+        model: A built Keras 3 model, or a `Compressed` one to add quantization to. Untouched.
+        bits: 8 or 4.
+        include: Globs over layer paths to quantize; None takes all kernels and embeddings.
+        exclude: Globs over layer paths to leave alone.
+
+    Returns:
+        A model to compile and fit; `strip` bakes the grid into a plain one.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: If `bits` is neither 8 nor 4 or a glob matches nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        >>> float(quantize_aware(model, bits=4)(np.ones((1, 1)))[0, 0]) == float(
+        ...     model.layers[0].kernel[0, 0])  # a lone weight is the largest level of its grid
+        True
+
+    References:
+        Jacob et al. "Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference", 2018, section 3. https://arxiv.org/abs/1712.05877
+    """
+    return append(model, Quantize(bits=bits, include=include, exclude=exclude))
+
+
+def fake_quantize(matrix: tf.Tensor, *, bits: int, axis: int | None) -> tf.Tensor:
+    """Rounds a matrix to the symmetric grid that its own largest values span.
+
+    scale = max |w| / (2^(bits−1) − 1), level = round(w / scale), result = level · scale.
+
+    Args:
+        matrix: Weights, float tensor of shape `[I, O]`.
+        bits: 2 to 8; the levels are symmetric (±127 at 8 bits, ±7 at 4).
+        axis: Axis that has one scale for each index: 1 columns, 0 rows, None the whole tensor.
+
+    Returns:
+        Weights on the grid, same shape and dtype.
+
+    Example:
+        >>> fake_quantize(tf.constant([[-0.9], [7.0], [2.4]]), bits=4, axis=1).numpy().ravel()
+        array([-1.,  7.,  2.], dtype=float32)
+    """
+    levels = 2.0 ** (bits - 1) - 1.0
+    reduced = None if axis is None else [1 - axis]
+    largest = tf.reduce_max(tf.abs(matrix), axis=reduced, keepdims=True)
+    scale = largest / levels
+    return tf.round(tf.math.divide_no_nan(matrix, scale)) * scale
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class Quantize(WeightTransform):
+    """Weight quantization as one step of a recipe; see `quantize_aware` for the arguments."""
+
+    def __init__(
+        self, *, bits: int = 8, include: Patterns = None, exclude: Patterns = None
+    ) -> None:
+        super().__init__(include=include, exclude=exclude)
+        if isinstance(bits, bool) or bits not in (4, 8):
+            raise ValueError(
+                f"`bits` must be 8 or 4. Received: bits={bits!r}. "
+                "TFLite runs no other width of weights fast."
+            )
+        self.bits = int(bits)
+
+    def create(self, owner: Compressed, target: Target) -> WeightSlot:
+        """Adds the range of one weight to the model."""
+        return _QuantizeSlot(self, owner, target)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the width and the globs."""
+        return {**super().get_config(), "bits": self.bits}
+
+
+class _QuantizeSlot(WeightSlot):
+    """Range of one weight, kept by TF-MOT's `LastValueQuantizer`."""
+
+    def __init__(self, transform: Quantize, owner: Compressed, target: Target) -> None:
+        super().__init__(transform, target)
+        self._bits = transform.bits
+        self._axis: int | None = 1
+        if target.kind == "embedding":
+            self._axis = None if transform.bits == 8 else 0
+        self._quantizer = tfmot().quantization.keras.quantizers.LastValueQuantizer(
+            num_bits=transform.bits,
+            per_axis=self._axis is not None,
+            symmetric=True,
+            narrow_range=True,
+        )
+        channels = () if self._axis is None else (target.matrix_shape[self._axis],)
+        self._ranges = {
+            name: owner.add_state(target, f"{name}_{transform.bits}_bits", shape=channels,
+                                  initial=initial)
+            for name, initial in (("min_var", -6.0), ("max_var", 6.0))
+        }
+        self._weights = {name: variable.value for name, variable in self._ranges.items()}
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        return self._ranges
+
+    def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
+        matrix = self.target.to_matrix(value)
+        if training:
+            # TF-MOT keeps ranges for the last axis only.
+            turned = tf.transpose(matrix) if self._axis == 0 else matrix
+            turned = self._quantizer(turned, training=True, weights=self._weights)
+            matrix = tf.transpose(turned) if self._axis == 0 else turned
+        else:
+            matrix = fake_quantize(matrix, bits=self._bits, axis=self._axis)
+        return self.target.from_matrix(matrix)

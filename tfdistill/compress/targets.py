@@ -1,0 +1,173 @@
+"""Which weights a technique applies to, and how each is seen as a matrix.
+
+Kernels and embedding tables are compressed; biases, norms and position tables are not. The
+choice is by layer path with globs: `include="encoder_*/ffn*"`, `exclude="token_embedding*"`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+__all__ = ["Target", "find_targets", "select"]
+
+Patterns = str | Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One weight tensor that can be compressed.
+
+    Attributes:
+        path: Path of the variable, as Keras names it, e.g. "encoder_0/query/kernel".
+        variable: The Keras variable.
+        kind: "kernel" or "embedding".
+        matrix_shape: The tensor seen as `[inputs, outputs]`; for an embedding `[ids, width]`.
+    """
+
+    path: str
+    variable: keras.Variable
+    kind: str
+    matrix_shape: tuple[int, int]
+
+    def to_matrix(self, value: tf.Tensor) -> tf.Tensor:
+        """Views a value of this weight as a matrix with the output channels last."""
+        return tf.reshape(value, self.matrix_shape)
+
+    def from_matrix(self, matrix: tf.Tensor) -> tf.Tensor:
+        """Undoes `to_matrix`."""
+        return tf.reshape(matrix, self.variable.shape)
+
+
+def find_targets(model: keras.Model) -> list[Target]:
+    """Lists every compressible weight of a model once, nested and shared layers included.
+
+    Args:
+        model: A built Keras 3 model.
+
+    Returns:
+        Targets in the order of the model's layers.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="scores")])
+        >>> [(target.path, target.matrix_shape) for target in find_targets(model)]
+        [('scores/kernel', (4, 2))]
+    """
+    found: dict[int, Target] = {}
+    for layer in model._flatten_layers():
+        target = _target_of(layer)
+        if target is not None:
+            found.setdefault(id(target.variable), target)
+    paths = [target.path for target in found.values()]
+    duplicates = {path for path in paths if paths.count(path) > 1}
+    return [
+        target
+        if target.path not in duplicates
+        else Target(f"{target.path}#{index}", target.variable, target.kind, target.matrix_shape)
+        for index, target in enumerate(found.values())
+    ]
+
+
+def select(targets: Iterable[Target], *, include: Patterns, exclude: Patterns) -> list[Target]:
+    """Keeps the targets whose path or layer path matches the globs.
+
+    Args:
+        targets: What `find_targets` returned.
+        include: Glob or globs to keep; None keeps all.
+        exclude: Glob or globs to leave out; None leaves out none.
+
+    Returns:
+        The targets that are left, in the same order.
+
+    Raises:
+        ValueError: If a glob matches nothing or nothing is left.
+    """
+    targets = list(targets)
+    if not targets:
+        raise ValueError(
+            "`model` must have a kernel or an embedding table to compress. "
+            "Received: model without one. Biases, norms and position tables stay as they are."
+        )
+    kept = targets
+    if include is not None:
+        kept = [t for t in kept if any(_matches(t, p) for p in _patterns("include", include))]
+    if exclude is not None:
+        kept = [t for t in kept if not any(_matches(t, p) for p in _patterns("exclude", exclude))]
+    for argument, globs in (("include", include), ("exclude", exclude)):
+        for glob in _patterns(argument, globs):
+            if not any(_matches(target, glob) for target in targets):
+                paths = [target.path for target in targets]
+                near = difflib.get_close_matches(glob, paths, n=3, cutoff=0.0)
+                raise ValueError(
+                    f"`{argument}` must match a weight of the model. "
+                    f"Received: {argument}={glob!r}. The nearest names are {', '.join(near)}."
+                )
+    if not kept:
+        raise ValueError(
+            "`include` and `exclude` must leave something to compress. "
+            f"Received: include={include!r}, exclude={exclude!r}."
+        )
+    return kept
+
+
+def _matches(target: Target, glob: str) -> bool:
+    layer_path = target.path.rpartition("/")[0]
+    return any(
+        fnmatch.fnmatchcase(name, pattern)
+        for name in (target.path, layer_path)
+        for pattern in (glob, f"{glob}/*", f"*/{glob}", f"*/{glob}/*")
+    )
+
+
+def _patterns(argument: str, globs: Patterns) -> list[str]:
+    if globs is None:
+        return []
+    if isinstance(globs, str):
+        return [globs]
+    if not all(isinstance(glob, str) for glob in globs):
+        raise TypeError(
+            f"`{argument}` must be a glob or a list of globs over layer paths. "
+            f"Received: {argument}={globs!r}."
+        )
+    return list(globs)
+
+
+def _target_of(layer: keras.layers.Layer) -> Target | None:
+    """Recognizes the weight of a layer by the layer's kind."""
+    if not layer.built:
+        return None
+    if isinstance(layer, keras.layers.Embedding):
+        table = layer.embeddings
+        return Target(table.path, table, "embedding", (table.shape[0], table.shape[1]))
+    convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    if isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense, *convolutions)):
+        kernel = layer.kernel
+        shape = tuple(kernel.shape)
+        split: int | None = len(shape) - 1
+        if isinstance(layer, keras.layers.EinsumDense):
+            split = _contracted_axes(layer.equation)
+        if split is None:
+            return None
+        inputs, outputs = math.prod(shape[:split]), math.prod(shape[split:])
+        return Target(kernel.path, kernel, "kernel", (inputs, outputs))
+    return None
+
+
+def _contracted_axes(equation: str) -> int | None:
+    """Counts the leading kernel axes that an einsum sums over; None if they do not lead.
+
+    Example:
+        >>> _contracted_axes("abc,cde->abde"), _contracted_axes("abcd,cde->abe")
+        (1, 2)
+    """
+    operands, result = equation.replace(" ", "").replace("...", "").split("->")
+    kernel = operands.split(",")[1]
+    summed = [axis not in result for axis in kernel]
+    count = sum(summed)
+    return count if 0 < count < len(kernel) and all(summed[:count]) else None

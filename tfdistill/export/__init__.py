@@ -1,0 +1,102 @@
+"""From a Keras model to files, and the proof that the files are as good.
+
+================================  ================================================================
+`to_tflite`                       Keras model → `.tflite` file, float or quantised
+`compare`                         does the file answer as the model does? → `ParityReport`
+`measure`                         latency and size of a file → `Measurement`
+`save_bundle`, `open_bundle`      the folder that an agent opens alone → `Bundle`
+`StageRow`, `PoolRow`             rows of the truth table and of the agents' throughput
+`write_report`                    the truth table of all stages: JSON, Markdown and a plot
+`format_table`, `markdown_table`  the same table for the terminal and for a README
+`accuracy`, `macro_f1`, …         the numbers in it, as functions
+================================  ================================================================
+
+Importing this package is light: TensorFlow is imported when the first name that needs it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfdistill.export.bundle import Bundle, open_bundle, save_bundle
+    from tfdistill.export.measurement import Measurement, measure
+    from tfdistill.export.metrics import (
+        accuracy,
+        agreement,
+        count_nonzero,
+        count_parameters,
+        gzip_weight_bytes,
+        macro_f1,
+        weight_bytes,
+    )
+    from tfdistill.export.parity import ParityReport, compare
+    from tfdistill.export.report import (
+        PoolRow,
+        StageRow,
+        format_table,
+        markdown_table,
+        write_report,
+    )
+    from tfdistill.export.tflite import to_tflite
+
+__all__ = [
+    "Bundle",
+    "Measurement",
+    "ParityReport",
+    "PoolRow",
+    "StageRow",
+    "accuracy",
+    "agreement",
+    "compare",
+    "count_nonzero",
+    "count_parameters",
+    "format_table",
+    "gzip_weight_bytes",
+    "macro_f1",
+    "markdown_table",
+    "measure",
+    "open_bundle",
+    "save_bundle",
+    "to_tflite",
+    "weight_bytes",
+    "write_report",
+]
+
+_MODULE_OF = {
+    "Bundle": "bundle",
+    "Measurement": "measurement",
+    "ParityReport": "parity",
+    "PoolRow": "report",
+    "StageRow": "report",
+    "accuracy": "metrics",
+    "agreement": "metrics",
+    "compare": "parity",
+    "count_nonzero": "metrics",
+    "count_parameters": "metrics",
+    "format_table": "report",
+    "gzip_weight_bytes": "metrics",
+    "macro_f1": "metrics",
+    "markdown_table": "report",
+    "measure": "measurement",
+    "open_bundle": "bundle",
+    "save_bundle": "bundle",
+    "to_tflite": "tflite",
+    "weight_bytes": "metrics",
+    "write_report": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the module behind a public name when the name is first used (PEP 562)."""
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the public names, whether or not their modules are imported yet."""
+    return sorted({*globals(), *__all__})

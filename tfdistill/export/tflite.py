@@ -1,0 +1,159 @@
+"""From a Keras 3 model to a `.tflite` file that a device runs without TensorFlow.
+
+========== ============================ =========================================================
+`quantize` what is stored               when
+========== ============================ =========================================================
+None       float32                      a reference, and the largest
+"float16"  weights rounded to float16   half the size, the same speed: kernels compute in float32
+"dynamic"  weights as 8-bit integers    the default: a quarter of the size and, for matrix
+                                        multiplications, faster; needs no data
+"int8"     activations as 8-bit too     convolutional nets and devices without a float unit;
+                                        needs `calibration`, and costs a transformer accuracy
+========== ============================ =========================================================
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfdistill._keras import check_model
+from tfdistill.export.atomic import check_target, replacing
+from tfdistill.export.converter import convert
+from tfdistill.export.signature import NamedModel, named_model
+from tfdistill.interpreter import Interpreter
+
+__all__ = ["MODES", "plain_model", "to_tflite"]
+
+MODES = (None, "float16", "dynamic", "int8")
+
+
+def to_tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    quantize: str | None = "dynamic",
+    calibration: Any = None,
+) -> Path:
+    """Writes a Keras 3 model as a `.tflite` file.
+
+    The file has one signature, "serving_default", for **one example**: a fixed batch of 1 runs as
+    a single accelerated block, and a server replicates the file rather than batching. Inputs have
+    the names of the model's inputs, outputs those of its output layers (or the keys of a dict);
+    a single output without a name of its own is "logits". Only operations built into TFLite are
+    used, so any LiteRT runtime opens the file. Inputs and outputs are float32 and int32 in every
+    mode; a bool input becomes an int32 of zeros and ones.
+
+    "dynamic" is the converter's dynamic-range quantisation: for a kernel one scale per output
+    channel, for an embedding table one scale, the largest magnitude being ±127. Tensors of fewer
+    than 1,024 numbers stay float. "int8" also stores activations on fixed grids, measured on
+    `calibration`: an attention mask made with a huge negative constant ruins such a grid, so
+    compare before trusting it.
+
+    Args:
+        model: A built Keras 3 model on the TensorFlow backend. A `Compressed` one is stripped
+            first. It is not changed.
+        path: The file to write. An existing one is replaced, in one step, when all went well.
+        quantize: None, "float16", "dynamic" or "int8"; see the module's table.
+        calibration: For "int8" only: typical inputs, one array (or a dict by name, or a list in
+            the model's order) with examples along the first axis. 100 to 500 are usual.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model, or `calibration` has another dtype.
+        ValueError: If the model is unbuilt, has an open axis besides the batch, computes in
+            another type than float32, or needs an operation that TFLite lacks; if `quantize` is
+            unknown; if `calibration` is missing for "int8", given for another mode, or has
+            another shape.
+        RuntimeError: If the converter fails on the model.
+        OSError: If the file cannot be written. Nothing is left behind.
+
+    Example:
+        >>> import tempfile
+        >>> model = keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(2)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = to_tflite(model, Path(folder, "tiny.tflite"), quantize=None)
+        ...     signature = Interpreter(path).signatures["serving_default"]
+        >>> signature.inputs["x"].shape, signature.outputs["logits"].shape
+        ((1, 4), (1, 2))
+    """
+    if quantize not in MODES:
+        raise ValueError(f"`quantize` must be one of {MODES}. Received: quantize={quantize!r}.")
+    target = check_target(path)
+    named = named_model(plain_model(model))
+    _check_exportable(named)
+    data = _check_calibration(calibration, named, quantize=quantize)
+    content = convert(named, quantize=quantize, calibration=data)
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+        Interpreter(temporary)  # refuses a file that the runtime cannot prepare
+    return target
+
+
+def plain_model(model: keras.Model) -> keras.Model:
+    """Returns the plain Keras model inside a `Compressed` one, any other model as it is.
+
+    Args:
+        model: A built Keras 3 model.
+
+    Raises:
+        TypeError: If it is not a Keras 3 model.
+        ValueError: If it has no weights yet.
+    """
+    check_model(model, argument="model")
+    from tfdistill.compress.transform import Compressed, strip
+
+    return strip(model) if isinstance(model, Compressed) else model
+
+
+def _check_exportable(named: NamedModel) -> None:
+    for layer in named.model._flatten_layers():
+        policy = layer.dtype_policy
+        if policy.quantization_mode is not None:
+            raise ValueError(
+                "`model` must have float weights: the file is quantised on the way out. Received: "
+                f"layer {layer.name!r} with the Keras policy {policy.name!r}. Export the model as "
+                "it was before `model.quantize(...)`, with quantize='dynamic'."
+            )
+        if policy.compute_dtype not in ("float32", None):
+            raise ValueError(
+                "`model` must compute in float32. Received: layer "
+                f"{layer.name!r} with the policy {policy.name!r}. Build the model again under "
+                "keras.config.set_dtype_policy('float32') and copy the weights with "
+                "new_model.set_weights(model.get_weights())."
+            )
+    for each in named.inputs:
+        if None in each.shape:
+            shape = ", ".join("?" if size is None else str(size) for size in each.shape)
+            raise ValueError(
+                "`model` must have fixed input sizes apart from the batch. Received: input "
+                f"{each.name!r} of shape (batch, {shape}). Wrap it: keras.Input((64,), "
+                f"name={each.name!r}, dtype={each.dtype!r}) for each input, "
+                "keras.Model(inputs, model(inputs))."
+            )
+
+
+def _check_calibration(
+    calibration: Any, named: NamedModel, *, quantize: str | None
+) -> dict[str, np.ndarray] | None:
+    if quantize != "int8":
+        if calibration is not None:
+            raise ValueError(
+                "`calibration` must be None unless quantize='int8', the only mode that measures "
+                f"activations. Received: calibration of type {type(calibration).__name__} with "
+                f"quantize={quantize!r}."
+            )
+        return None
+    if calibration is None:
+        raise ValueError(
+            "`calibration` must hold typical inputs for quantize='int8'. Received: "
+            "calibration=None. Pass some hundred training examples, or use quantize='dynamic', "
+            "which needs none."
+        )
+    return named.arrays(calibration, argument="calibration")

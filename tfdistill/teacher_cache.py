@@ -1,0 +1,274 @@
+"""A teacher's answers on disk: ask the teacher once, train as many students as you like.
+
+A folder holds a manifest and shards of NumPy arrays. Each shard is written whole or not at all,
+so a build that is killed goes on where it stopped. The manifest names the teacher, the inputs
+and the settings by their SHA-256: answers that belong to something else are refused, because
+nothing in their shape would give them away.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+from tfdistill import shards
+from tfdistill._keras import check_model
+from tfdistill.answers import ANSWERS, INPUTS, dense_logits, epoch_order, records
+from tfdistill.label_loss import refuse_probabilities
+
+__all__ = ["TeacherCache"]
+
+_BATCHES_PER_SHARD = 16
+
+
+class TeacherCache:
+    """Opens the answers that `TeacherCache.build` wrote.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        FileNotFoundError: If there is no cache at `path`.
+        ValueError: If the cache is unfinished, damaged, or of a newer format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        manifest = shards.read_manifest(self.path)
+        if manifest is None:
+            raise FileNotFoundError(
+                f"`path` must be the folder of a teacher cache. Received: path={str(path)!r}, "
+                "where there is none. TeacherCache.build(teacher, x, path) writes one."
+            )
+        self._manifest = manifest
+        self._answers = shards.read_shards(self.path, shards.num_shards(manifest))
+
+    @classmethod
+    def build(
+        cls,
+        teacher: keras.Model | Callable[[Any], Any],
+        x: Any,
+        path: str | os.PathLike[str],
+        *,
+        top_k: int | None = None,
+        batch_size: int = 64,
+        resume: bool = True,
+        fingerprint: str | None = None,
+    ) -> TeacherCache:
+        """Asks a teacher about every row and writes its logits, shard by shard.
+
+        Args:
+            teacher: A Keras 3 model or a callable on a batch of inputs that returns logits.
+            x: Inputs, one array or a dict of arrays with the rows first.
+            path: Folder to write; it may hold an unfinished cache of the same build.
+            top_k: Keep only the k most probable classes and the mass of the rest, an int in
+                [1, C]; None keeps float32 logits.
+            batch_size: Rows per call of the teacher.
+            resume: Whether whole shards of an earlier build are kept.
+            fingerprint: Names a callable teacher; needed because code cannot be hashed.
+
+        Returns:
+            The opened cache.
+
+        Raises:
+            TypeError: If the teacher is neither a Keras 3 model nor a callable.
+            ValueError: If the folder holds answers of another teacher, other inputs or other
+                settings, or an argument is out of range.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     cache = TeacherCache.build(
+            ...         lambda x: x @ np.eye(2, 3), np.ones((5, 2)), folder, fingerprint="eye")
+            ...     cache.num_rows, cache.num_classes
+            (5, 3)
+        """
+        folder = Path(path)
+        rows = _count_rows(x)
+        ask = _asker(teacher)
+        first = ask(_take(x, slice(0, 1)))
+        num_classes = first.shape[-1]
+        _check_settings(top_k, batch_size, num_classes)
+        manifest = {
+            "format": shards.FORMAT,
+            "rows": rows,
+            "num_classes": num_classes,
+            "top_k": top_k,
+            "batch_size": batch_size,
+            "shard_rows": batch_size * _BATCHES_PER_SHARD,
+            "teacher": _fingerprint(teacher, fingerprint),
+            "inputs": shards.fingerprint_inputs(x),
+        }
+        shards.start_folder(folder, manifest, resume=resume)
+        with tqdm(total=rows, unit="row", desc="asking the teacher") as bar:
+            for number in range(shards.num_shards(manifest)):
+                start = number * manifest["shard_rows"]
+                stop = min(start + manifest["shard_rows"], rows)
+                if shards.has_shard(folder, number):
+                    bar.update(stop - start)
+                    continue
+                answers = []
+                for row in range(start, stop, batch_size):
+                    batch = _take(x, slice(row, min(row + batch_size, stop)))
+                    answers.append(ask(batch))
+                    bar.update(len(answers[-1]))
+                shards.write_shard(folder, number, records(np.concatenate(answers), top_k=top_k))
+        return cls(folder)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows that were answered."""
+        return self._manifest["rows"]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self._manifest["num_classes"]
+
+    def dataset(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+    ) -> tf.data.Dataset:
+        """Makes batches for `Distiller(student=..., teacher=cache).fit`.
+
+        Each pass over the data is one epoch; its order depends on seed and epoch alone.
+
+        Args:
+            x: The inputs that the cache was built with.
+            y: Labels, rows first; None if there are none.
+            sample_weight: Weights, rows first, or None.
+            batch_size: Rows per batch; the last one may be smaller.
+            shuffle: Whether to shuffle the rows.
+            seed: Seed of the order.
+            initial_epoch: Number of the first pass, for resuming.
+
+        Returns:
+            A dataset of `(inputs with answers, y[, sample_weight])`.
+
+        Raises:
+            ValueError: If `x` is not what the cache was built with, or the row counts differ.
+        """
+        found = shards.fingerprint_inputs(x)
+        if found != self._manifest["inputs"]:
+            raise ValueError(
+                "`x` must be the inputs that the cache was built with. Received: x with "
+                f"fingerprint {found[:12]}, cache of "
+                f"{self._manifest['inputs'][:12]}. Other texts, another length or another "
+                "tokenizer need a cache of their own."
+            )
+        for argument, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None and _count_rows(value) != self.num_rows:
+                raise ValueError(
+                    f"`{argument}` must have as many rows as `x`. Received: {argument} with "
+                    f"{_count_rows(value)} rows, x with {self.num_rows}."
+                )
+        parts = {"x": x, "answers": self._answers}
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None:
+                parts[name] = keras.tree.map_structure(np.asarray, value)
+        epoch = initial_epoch
+        batches = math.ceil(self.num_rows / batch_size)
+
+        def one_epoch() -> Iterator[Any]:
+            nonlocal epoch
+            order = np.arange(self.num_rows)
+            if shuffle:
+                order = epoch_order(self.num_rows, seed=seed, epoch=epoch)
+            for number in range(batches):
+                # Counted with the last batch: Keras also peeks at the first one, to build.
+                epoch += number == batches - 1
+                taken = order[number * batch_size : (number + 1) * batch_size]
+                yield {name: _take(value, taken) for name, value in parts.items()}
+
+        first = {name: _take(value, slice(0, 1)) for name, value in parts.items()}
+        signature = keras.tree.map_structure(
+            lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), first
+        )
+        dataset = tf.data.Dataset.from_generator(one_epoch, output_signature=signature)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+        return dataset.map(self._to_batch).prefetch(2)
+
+    def _to_batch(self, parts: dict[str, Any]) -> tuple:
+        answers = parts["answers"]
+        if "logits" in answers:
+            logits = answers["logits"]
+        else:
+            logits = dense_logits(**answers, num_classes=self.num_classes)
+        inputs = {INPUTS: parts["x"], ANSWERS: logits}
+        if "sample_weight" in parts:
+            return inputs, parts.get("y"), parts["sample_weight"]
+        return (inputs, parts["y"]) if "y" in parts else (inputs,)
+
+
+def _asker(teacher: Any) -> Callable[[Any], np.ndarray]:
+    """Makes a function from a batch of NumPy inputs to NumPy logits."""
+    if isinstance(teacher, keras.Model) or not callable(teacher):
+        check_model(teacher, argument="teacher")
+        refuse_probabilities(teacher, argument="teacher")
+        return lambda batch: _as_logits(teacher.predict_on_batch(batch))
+    return lambda batch: _as_logits(teacher(batch))
+
+
+def _as_logits(answer: Any) -> np.ndarray:
+    if isinstance(answer, (dict, list, tuple)):
+        raise TypeError(
+            "`teacher` must return one tensor of logits. "
+            f"Received: {type(answer).__name__} of {len(answer)} outputs. "
+            "Wrap it: keras.Model(teacher.input, teacher.output[...])."
+        )
+    return np.asarray(keras.ops.convert_to_numpy(answer), np.float32)
+
+
+def _fingerprint(teacher: Any, fingerprint: str | None) -> str:
+    if isinstance(teacher, keras.Model):
+        return shards.fingerprint_model(teacher) + (f" {fingerprint}" if fingerprint else "")
+    if not fingerprint or not isinstance(fingerprint, str):
+        raise ValueError(
+            "`fingerprint` must name a teacher that is a callable. "
+            f"Received: fingerprint={fingerprint!r}. Code cannot be hashed: give a text that "
+            "changes when the teacher does."
+        )
+    return fingerprint
+
+
+def _check_settings(top_k: Any, batch_size: Any, num_classes: int) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be an int of at least 1. Received: batch_size={batch_size!r}."
+        )
+    if top_k is None:
+        return
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= num_classes:
+        raise ValueError(
+            f"`top_k` must be None or an int in [1, {num_classes}], the number of classes. "
+            f"Received: top_k={top_k!r}. None keeps all of them."
+        )
+
+
+def _count_rows(x: Any) -> int:
+    counts = {len(leaf) for leaf in keras.tree.flatten(x)}
+    if len(counts) != 1 or not min(counts):
+        raise ValueError(
+            "`x` must hold at least one row, and as many in each of its arrays. "
+            f"Received: arrays of {sorted(counts)} rows."
+        )
+    return counts.pop()
+
+
+def _take(x: Any, rows: Any) -> Any:
+    return keras.tree.map_structure(lambda array: np.asarray(array)[rows], x)
