@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfdistill import label_loss, losses
 from tfdistill._keras import check_model
+from tfdistill.compress.remasking import with_remasking
 from tfdistill.compress.transform import Compressed
 from tfdistill.reduction import like, masked_mean
 from tfdistill.signals import TeacherSignal, num_classes, split_answers
@@ -141,6 +142,20 @@ class Distiller(keras.Model):
         inputs, _ = split_answers(inputs)
         return self.student(inputs)  # Keras hands `training` down to the models inside.
 
+    def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does, with the same arguments.
+
+        Besides, a compressed student is re-masked at each epoch's end, and a cached teacher's
+        rows come in an order that depends on seed and epoch alone.
+        """
+        own: list[keras.callbacks.Callback] = []
+        if isinstance(self.student, Compressed):
+            own = with_remasking(own, self.student)
+        if isinstance(self._signal.teacher, TeacherCache):
+            own.append(_NameTheEpoch(self._signal.teacher))
+        given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
+        return super().fit(*args, callbacks=[*own, *given], **kwargs)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Makes one step: the student's variables move, the teacher's do not."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -236,6 +251,18 @@ class Distiller(keras.Model):
             initializer=keras.initializers.Constant(value),
             trainable=False,
         )
+
+
+class _NameTheEpoch(keras.callbacks.Callback):
+    def __init__(self, cache: TeacherCache) -> None:
+        super().__init__()
+        self._cache = cache
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._cache.start_epoch(epoch)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self._cache.start_epoch(None)
 
 
 def check_alpha(alpha: object) -> None:

@@ -55,7 +55,7 @@ def fingerprint_inputs(x: Any) -> str:
 
 
 def fingerprint_model(model: keras.Model) -> str:
-    """Returns the SHA-256 of a model's architecture and weights.
+    """Returns the SHA-256 of a model's class and weights, whatever its layers are called.
 
     Args:
         model: A built Keras 3 model.
@@ -65,7 +65,7 @@ def fingerprint_model(model: keras.Model) -> str:
     """
     digest = hashlib.sha256(type(model).__qualname__.encode())
     for variable in model.weights:
-        digest.update(f"{variable.path}{variable.shape}{variable.dtype}".encode())
+        digest.update(f"{variable.name}{variable.shape}{variable.dtype}".encode())
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
     return digest.hexdigest()
 
@@ -187,7 +187,9 @@ def read_shards(folder: Path, count: int) -> dict[str, np.ndarray]:
     parts: list[dict[str, np.ndarray]] = []
     for number in range(count):
         try:
-            with np.load(_shard(folder, number), allow_pickle=False) as shard:
+            # Opened here, because NumPy leaves a file open that it cannot read.
+            with _shard(folder, number).open("rb") as file:
+                shard = np.load(file, allow_pickle=False)
                 parts.append({name: shard[name] for name in shard.files})
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(

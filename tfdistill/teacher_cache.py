@@ -49,6 +49,7 @@ class TeacherCache:
                 "where there is none. TeacherCache.build(teacher, x, path) writes one."
             )
         self._manifest = manifest
+        self._next_epoch: int | None = None
         self._answers = shards.read_shards(self.path, shards.num_shards(manifest))
 
     @classmethod
@@ -123,6 +124,17 @@ class TeacherCache:
                 shards.write_shard(folder, number, records(np.concatenate(answers), top_k=top_k))
         return cls(folder)
 
+    def start_epoch(self, epoch: int | None) -> None:
+        """Tells the datasets of this cache which epoch the next pass over them is.
+
+        `Distiller.fit` does so, so that a training run that goes on after a crash meets the rows
+        in the order in which it would have met them.
+
+        Args:
+            epoch: Number of the epoch, from 0; None lets the datasets count for themselves.
+        """
+        self._next_epoch = epoch
+
     @property
     def num_rows(self) -> int:
         """Number of rows that were answered."""
@@ -155,7 +167,7 @@ class TeacherCache:
             batch_size: Rows per batch; the last one may be smaller.
             shuffle: Whether to shuffle the rows.
             seed: Seed of the order.
-            initial_epoch: Number of the first pass, for resuming.
+            initial_epoch: Number of the first pass, for resuming outside of `Distiller.fit`.
 
         Returns:
             A dataset of `(inputs with answers, y[, sample_weight])`.
@@ -186,11 +198,12 @@ class TeacherCache:
 
         def one_epoch() -> Iterator[Any]:
             nonlocal epoch
+            if self._next_epoch is not None:
+                epoch = self._next_epoch
             order = np.arange(self.num_rows)
             if shuffle:
                 order = epoch_order(self.num_rows, seed=seed, epoch=epoch)
             for number in range(batches):
-                # Counted with the last batch: Keras also peeks at the first one, to build.
                 epoch += number == batches - 1
                 taken = order[number * batch_size : (number + 1) * batch_size]
                 yield {name: _take(value, taken) for name, value in parts.items()}

@@ -68,9 +68,7 @@ def encode_texts(
     Returns:
         What both models are fed.
     """
-    small, kept_ids = cut_vocabulary(
-        tokenizer, texts.train_texts, sequence_length=sequence_length
-    )
+    small, kept_ids = cut_vocabulary(tokenizer, texts.train_texts, sequence_length=sequence_length)
     ids = {
         (who, split): encode(own, rows, sequence_length=sequence_length)
         for who, own in (("teacher", tokenizer), ("student", small))

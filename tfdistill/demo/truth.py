@@ -31,9 +31,7 @@ from tfdistill.export.report import StageRow
 __all__ = ["bag_of_words_row", "file_row", "model_row", "notes_on", "scored"]
 
 
-def scored(
-    stage: str, predictions: np.ndarray, *, data: Encoded, teacher: np.ndarray
-) -> StageRow:
+def scored(stage: str, predictions: np.ndarray, *, data: Encoded, teacher: np.ndarray) -> StageRow:
     """Starts a row with what the predictions on the test set are worth.
 
     Args:
@@ -162,6 +160,7 @@ def notes_on(rows: Sequence[StageRow]) -> list[str]:
     Returns:
         Sentences.
     """
+
     def of(stage: str, column: str) -> float:
         return getattr(next(row for row in rows if row.stage == stage), column)
 
