@@ -149,18 +149,19 @@ def test_callback_may_submit_to_a_full_pool(bundle: Path):
     seen: list[str] = []
     done = threading.Event()
 
-    def again(future: Future[Prediction]) -> None:
+    def twice(future: Future[Prediction]) -> None:
         seen.append(future.result().label)
-        if len(seen) < 20:
-            pool.submit("brent").add_done_callback(again)
-        else:
+        if len(seen) == 15:
             done.set()
+        elif len(seen) <= 7:
+            for _ in range(2):  # the second finds the only place taken
+                pool.submit("brent").add_done_callback(twice)
 
     with AgentPool(bundle, executor="threads", num_agents=1, max_in_flight=1) as pool:
-        pool.submit("wheat").add_done_callback(again)
+        pool.submit("wheat").add_done_callback(twice)
         assert done.wait(30)
 
-    assert seen == ["grain"] + ["oil"] * 19
+    assert seen == ["grain"] + ["oil"] * 14
 
 
 def test_slow_source_does_not_hold_answers_back(bundle: Path):

@@ -111,6 +111,19 @@ def test_closing_with_cancel_wakes_everybody():
     assert queue.take(1) == []
 
 
+def test_text_that_was_begun_is_not_tried_again_after_closing_with_cancel():
+    queue = filled(2)
+    first, second = queue.take(1) + queue.take(1)
+    queue.put_back([first])
+    queue.close(cancel=True)
+    queue.put_back([second])
+
+    for item in (first, second):
+        with pytest.raises(RuntimeError, match="closed before this text was answered"):
+            item.future.result(timeout=1)
+    assert queue.take(1) == []
+
+
 def test_broken_queue_fails_what_waits_and_what_comes_later():
     queue = filled(1)
     (held,) = queue.take(1)

@@ -275,9 +275,7 @@ def _put(
     done.put((index, future))
 
 
-def _next_answer(
-    window: deque[tuple[int, Future[Prediction]]], *, return_exceptions: bool
-) -> Any:
+def _next_answer(window: deque[tuple[int, Future[Prediction]]], *, return_exceptions: bool) -> Any:
     """Takes the first future of the window and returns its answer, or raises its error."""
     if not window[0][1].done():
         # Woken for each answer, this thread would compete with the agents for Python's lock.

@@ -56,7 +56,7 @@ class WorkQueue:
         self._items: deque[WorkItem] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._broken: BaseException | None = None
+        self._stopped: BaseException | None = None  # why nothing more will be answered
         self.submitted = 0
         self.completed = 0
         self.failed = 0
@@ -71,8 +71,8 @@ class WorkQueue:
         with self._changed:
             if self._closed:
                 raise RuntimeError(CLOSED)
-            if self._broken is not None:
-                raise RuntimeError(str(self._broken)) from self._broken
+            if self._stopped is not None:
+                raise RuntimeError(str(self._stopped)) from self._stopped
             self._items.append(item)
             self.submitted += 1
             self._changed.notify()
@@ -99,8 +99,8 @@ class WorkQueue:
     def put_back(self, items: list[WorkItem]) -> None:
         """Returns items that were taken and not answered to the front of the queue."""
         with self._changed:
-            if self._broken is not None:
-                self._fail(items, self._broken)
+            if self._stopped is not None:
+                self._fail(items, self._stopped)
                 return
             self._items.extendleft(reversed(items))
             self._changed.notify_all()
@@ -122,25 +122,23 @@ class WorkQueue:
             self._fail(held, error)
 
     def close(self, *, cancel: bool) -> None:
-        """Ends the queue: what is in it is still answered, or with `cancel` is cancelled."""
+        """Ends the queue: what is in it is still answered, or with `cancel` is taken back.
+
+        A text that a worker has begun is answered even then, but not tried a second time.
+        """
         with self._changed:
             self._closed = True
-            waiting = list(self._items) if cancel else []
-            for item in waiting:
-                # A put-back item is running for its future and cannot be cancelled any more.
-                if not item.running and item.future.cancel():
-                    item.future.set_running_or_notify_cancel()  # wakes `concurrent.futures.wait`
-                    self._items.remove(item)
-                    self.completed += 1
+            if cancel:
+                for item in self._items:
+                    if not item.running:
+                        item.future.cancel()  # `_fail` counts it
+                self._stop(RuntimeError("The AgentPool was closed before this text was answered."))
             self._changed.notify_all()
 
     def break_off(self, error: BaseException) -> None:
         """Fails everything that waits, because no worker is left."""
         with self._changed:
-            self._broken = error
-            items = list(self._items)
-            self._items.clear()
-            self._fail(items, error)
+            self._stop(error)
             self._changed.notify_all()
 
     @property
@@ -169,12 +167,20 @@ class WorkQueue:
                 break
         return batch
 
+    def _stop(self, error: BaseException) -> None:
+        self._stopped = error
+        items = list(self._items)
+        self._items.clear()
+        self._fail(items, error)
+
     def _fail(self, items: list[WorkItem], error: BaseException) -> None:
         for item in items:
             if item.running or item.future.set_running_or_notify_cancel():
                 item.running = True
                 item.future.set_exception(RuntimeError(str(error)))
-            self._count(error)
+                self._count(error)
+            else:
+                self._count(None)  # cancelled
 
     def _count(self, answer: Any) -> None:
         self.completed += 1
