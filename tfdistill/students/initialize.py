@@ -100,7 +100,7 @@ def start_embedding(
         >>> student = text_encoder(vocabulary_size=3, sequence_length=4, num_layers=1,
         ...                        hidden_dim=2, num_heads=1, intermediate_dim=2, num_classes=2)
         >>> start_embedding(student, teacher_table=np.eye(5, 4), kept_ids=np.array([0, 1, 4]))
-        >>> float(student.get_layer("token_embedding").embeddings.numpy().std().round(2))
+        >>> round(float(student.get_layer("token_embedding").embeddings.numpy().std()), 4)
         0.02
     """
     check_model(student, argument="student")

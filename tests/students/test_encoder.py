@@ -1,0 +1,121 @@
+"""The small text encoder: shapes, padding, seeds."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tfdistill.compress.targets import find_targets
+from tfdistill.students import text_encoder
+
+SIZES = {
+    "vocabulary_size": 30,
+    "sequence_length": 6,
+    "num_layers": 2,
+    "hidden_dim": 8,
+    "num_heads": 2,
+    "intermediate_dim": 16,
+    "num_classes": 3,
+}
+
+
+def build(**changes) -> keras.Model:
+    return text_encoder(**{**SIZES, "seed": 0, **changes})
+
+
+def ids(*rows: list[int], length: int = 6) -> np.ndarray:
+    return np.array([row + [0] * (length - len(row)) for row in rows], np.int32)
+
+
+def test_token_ids_go_in_and_logits_come_out():
+    model = build()
+    assert (model.input.name, model.input.dtype, model.input_shape) == ("ids", "int32", (None, 6))
+    assert model.output_shape == (None, 3)
+    assert model.layers[-1].activation is keras.activations.linear
+
+
+def test_the_parameters_are_those_counted_by_hand():
+    embeddings = 30 * 8 + 6 * 8 + 2 * 8
+    block = 4 * (8 * 8 + 8) + 2 * (2 * 8) + (8 * 16 + 16) + (16 * 8 + 8)
+    assert build().count_params() == embeddings + 2 * block + (8 * 3 + 3)
+
+
+def test_padding_has_no_influence():
+    short = build(sequence_length=6)
+    long = build(sequence_length=9)
+    for variable, own in zip(long.variables, short.variables, strict=True):
+        if variable.shape == own.shape:
+            variable.assign(own)
+        else:  # the table of positions is longer, and its first rows are the same
+            variable.assign(np.concatenate([own.numpy(), np.ones((3, 8))]))
+    text = [5, 7, 2]
+    # Masked scores are exp(-1e9) = 0 exactly; the rest is the order of float32 sums.
+    np.testing.assert_allclose(short(ids(text)), long(ids(text, length=9)), atol=1e-6)
+
+
+def test_the_other_texts_of_a_batch_have_no_influence():
+    model = build()
+    together = model(ids([5, 7, 2], [9, 9, 9, 9, 9, 9]))
+    np.testing.assert_allclose(together[:1], model(ids([5, 7, 2])), atol=1e-6)
+
+
+def test_the_order_of_the_words_matters():
+    model = build()
+    model.get_layer("position_embedding").table.assign(np.eye(6, 8))
+    assert np.abs(model(ids([5, 7])) - model(ids([7, 5]))).max() > 1e-4
+
+
+def test_a_text_of_padding_alone_is_finite():
+    assert np.isfinite(build()(ids([]))).all()
+
+
+def test_one_seed_gives_one_start_and_another_seed_another():
+    first, same, other = build(seed=3), build(seed=3), build(seed=4)
+    for a, b in zip(first.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    pairs = zip(first.get_weights(), other.get_weights(), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+
+
+def test_no_two_kernels_start_equal():
+    kernels = [target.variable.numpy().ravel() for target in find_targets(build())]
+    for index, kernel in enumerate(kernels):
+        for other in kernels[:index]:
+            assert kernel.shape != other.shape or (kernel != other).any()
+
+
+def test_dropout_acts_in_training_alone():
+    model = build(dropout=0.5)
+    text = ids([5, 7, 2, 4])
+    np.testing.assert_array_equal(model(text), model(text))
+    assert np.abs(model(text, training=True) - model(text, training=True)).max() > 0
+
+
+def test_a_saved_student_answers_the_same(tmp_path):
+    model = build()
+    model.save(tmp_path / "student.keras")
+    loaded = keras.saving.load_model(tmp_path / "student.keras")
+    np.testing.assert_array_equal(loaded(ids([5, 7])), model(ids([5, 7])))
+
+
+@pytest.mark.parametrize("argument", sorted(set(SIZES) - {"num_classes"}))
+def test_sizes_that_are_no_sizes_are_refused(argument: str):
+    with pytest.raises(ValueError, match=f"`{argument}` must be an int of at least .*0"):
+        build(**{argument: 0})
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(ValueError, match="`num_classes` must be an int of at least 2"):
+        build(num_classes=1)
+
+
+def test_a_width_that_the_heads_cannot_share_is_refused():
+    with pytest.raises(ValueError, match="`hidden_dim` must be a multiple of `num_heads`.*=3"):
+        build(num_heads=3)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0])
+def test_dropout_out_of_range_is_refused(dropout: float):
+    with pytest.raises(ValueError, match=r"`dropout` must be a fraction in \[0, 1\)"):
+        build(dropout=dropout)

@@ -1,0 +1,71 @@
+"""Starts from a seed and from a teacher."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from tfdistill.students import principal_components, start_embedding, text_encoder
+from tfdistill.students.initialize import start_from_seed
+
+
+def test_the_directions_are_those_of_greatest_variance(rng: np.random.Generator):
+    latent = rng.normal(size=(200, 2)) * [5.0, 2.0]
+    turn = np.linalg.qr(rng.normal(size=(6, 6)))[0][:2]
+    table = latent @ turn + 3.0  # two directions of variance in six, off the origin
+    reduced = principal_components(table, width=2)
+    # Distances between rows are kept, which is all that a turned table can promise.
+    np.testing.assert_allclose(
+        np.linalg.norm(reduced[:50] - reduced[50:100], axis=1),
+        np.linalg.norm(table[:50] - table[50:100], axis=1),
+        rtol=1e-4,
+    )
+    assert reduced[:, 0].std() > reduced[:, 1].std()
+
+
+@pytest.mark.parametrize("width", [0, 5])
+def test_a_width_out_of_range_is_refused(width: int):
+    with pytest.raises(ValueError, match=rf"`width` must be an int in \[1, 4\].*width={width}"):
+        principal_components(np.eye(6, 4), width=width)
+
+
+def small_student() -> keras.Model:
+    return text_encoder(
+        vocabulary_size=3,
+        sequence_length=4,
+        num_layers=1,
+        hidden_dim=2,
+        num_heads=1,
+        intermediate_dim=4,
+        num_classes=2,
+        seed=0,
+    )
+
+
+def test_the_rows_of_kept_words_are_the_teachers_and_nothing_else_changes(
+    rng: np.random.Generator,
+):
+    student, table, kept_ids = small_student(), rng.normal(size=(9, 5)), np.array([0, 4, 8])
+    before = student.get_weights()
+    start_embedding(student, teacher_table=table, kept_ids=kept_ids)
+    embedding = student.get_layer("token_embedding").embeddings.numpy()
+    reduced = principal_components(table[kept_ids], width=2)
+    np.testing.assert_allclose(embedding, reduced * 0.02 / reduced.std(), rtol=1e-6)
+    for old, new in zip(before[1:], student.get_weights()[1:], strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_another_number_of_rows_is_refused():
+    with pytest.raises(ValueError, match="`kept_ids` must name one teacher id .* 3 ids.*length 2"):
+        start_embedding(small_student(), teacher_table=np.eye(5), kept_ids=np.array([0, 1]))
+
+
+def test_kernels_start_inside_glorots_bounds():
+    model = keras.Sequential([keras.Input((60,)), keras.layers.Dense(40)])
+    start_from_seed(model, seed=1)
+    kernel = model.layers[0].kernel.numpy()
+    limit = np.sqrt(6 / 100)
+    assert 0.95 * limit < np.abs(kernel).max() <= limit
+    # The variance of a uniform distribution is limit² / 3; 2,400 draws come within 5 %.
+    assert kernel.var() == pytest.approx(limit**2 / 3, rel=0.05)
