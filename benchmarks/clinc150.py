@@ -168,7 +168,7 @@ def train_student(
     )
     backbone = teachers.load_backbone(data["checkpoint"])
     table = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)
-    start_embedding(student, teacher_table=table, kept_ids=data["kept_ids"])
+    student = start_embedding(student, teacher_table=table, kept_ids=data["kept_ids"])
     per_epoch = math.ceil(len(texts["ids"]) / BATCH)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, per_epoch * epochs)
     if kind == "distilled":

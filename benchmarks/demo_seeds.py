@@ -46,7 +46,13 @@ def table(reports: list[dict]) -> str:
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             cells.append(f"{statistics.mean(values):.3f} ± {spread:.3f}")
         lines.append(f"| {stage} | {' | '.join(cells)} |")
+    gains = [_accuracy(report, "distilled") - _accuracy(report, "control") for report in reports]
+    lines += ["", f"distilled − control: {min(gains):+.3f} in the worst seed"]
     return "\n".join(lines)
+
+
+def _accuracy(report: dict, stage: str) -> float:
+    return next(row["accuracy"] for row in report["stages"] if row["stage"] == stage)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ stage       names                                              where
 data        `datasets`                                         `datasets/`
 teacher     `teachers`, `TeacherCache`                         `teachers.py`, `teacher_cache.py`
 student     `students`                                         `students/`
-distil      `Distiller`, `losses`                              `distiller.py`, `losses.py`
+distil      `Distiller`, `FeatureLoss`, `losses`               `distiller.py`, `features.py`,
+            `callbacks`: schedules, `LossMonitor`              `losses.py`, `callbacks.py`
 shrink      `compress`: `prune_low_magnitude`,                 `compress/`
             `quantize_aware`, `strip`, `Compressed`
 TFLite      `export`: `to_tflite`, `compare`, `measure`,       `export/`
@@ -40,10 +41,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfdistill import agents, compress, datasets, export, losses, students, teachers
+    from tfdistill import agents, callbacks, compress, datasets, export, losses, students, teachers
     from tfdistill.compress import Compressed, prune_low_magnitude, quantize_aware, strip
     from tfdistill.distiller import Distiller
     from tfdistill.export import compare, measure, save_bundle, to_tflite
+    from tfdistill.features import FeatureLoss
     from tfdistill.teacher_cache import TeacherCache
 
 __version__ = "0.1.0"
@@ -51,8 +53,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Compressed",
     "Distiller",
+    "FeatureLoss",
     "TeacherCache",
     "agents",
+    "callbacks",
     "compare",
     "compress",
     "datasets",
@@ -69,11 +73,12 @@ __all__ = [
 ]
 
 _SUBMODULES = frozenset(
-    {"agents", "compress", "datasets", "export", "losses", "students", "teachers"}
+    {"agents", "callbacks", "compress", "datasets", "export", "losses", "students", "teachers"}
 )
 _MODULE_OF = {
     "Compressed": "compress",
     "Distiller": "distiller",
+    "FeatureLoss": "features",
     "TeacherCache": "teacher_cache",
     "compare": "export",
     "measure": "export",

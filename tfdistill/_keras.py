@@ -14,13 +14,21 @@ import types
 
 import keras
 
-__all__ = ["check_backend", "check_model", "full_name", "tfmot"]
+__all__ = ["check_backend", "check_model", "full_name", "is_legacy", "tfmot"]
 
 
 def full_name(value: object) -> str:
     """Returns the module and class of a value, which tells the two Kerases apart."""
     kind = type(value)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def is_legacy(value: object) -> bool:
+    """Tells whether an object, or a class that it inherits from, belongs to the older tf_keras."""
+    return any(
+        kind.__module__.partition(".")[0] in ("tf_keras", "tensorflow_model_optimization")
+        for kind in type(value).__mro__
+    )
 
 
 def check_backend() -> None:
@@ -54,7 +62,7 @@ def check_model(value: object, *, argument: str, built: bool = True) -> None:
     if not isinstance(value, keras.Model):
         name = full_name(value)
         hint = "Pass the model object itself."
-        if name.startswith(("tf_keras.", "tensorflow_model_optimization.")):
+        if is_legacy(value):
             hint = (
                 "This is a model of the older tf_keras: rebuild the same architecture in Keras 3 "
                 "and call new_model.set_weights(old_model.get_weights()), or stay with "

@@ -29,14 +29,19 @@ def main() -> None:
 @main.command()
 @click.option("--labels", default="400", metavar="N|all", help="Texts that keep their label.")
 @click.option("--fine-tune", is_flag=True, help="Train the whole teacher, not its head alone.")
-@click.option("--seed", default=0, help="Seed of everything that is drawn.")
+@click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of everything that is drawn.")
 @click.option(
     "--data",
     type=click.Choice(["r8", "r52"]),
     default="r8",
     help="Which split of the Reuters news.",
 )
-@click.option("--out", default="runs/demo", type=click.Path(path_type=Path), help="Folder.")
+@click.option(
+    "--out",
+    default="runs/demo",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the report and the bundle.",
+)
 def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
     """Run the whole road on Reuters news: teacher, student, TFLite, Ray.
 

@@ -1,51 +1,45 @@
 """The Distiller: a `keras.Model` whose `train_step` teaches a student what a teacher answers.
 
 L = alpha · L_hard(labels, student) + (1 − alpha) · T² · KL(softmax(teacher/T) ‖ softmax(student/T))
+    + Σ wᵢ · Lᵢ(features)
 
 It is compiled, fitted and evaluated as every Keras model is.
 """
 
 from __future__ import annotations
 
-import math
-import numbers
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdistill import label_loss, losses
+from tfdistill import checkpoint, fitting, label_loss, losses, teacher_loss
 from tfdistill._keras import check_model
+from tfdistill.balance import check_alpha, distillation_loss
 from tfdistill.compress.remasking import with_remasking
 from tfdistill.compress.transform import Compressed
-from tfdistill.reduction import like, masked_mean
-from tfdistill.signals import TeacherSignal, num_classes, split_answers
+from tfdistill.feature_terms import FeatureTerms
+from tfdistill.features import FeatureLoss
+from tfdistill.layer_parts import Parts
+from tfdistill.signals import (
+    TeacherSignal,
+    check_classes,
+    logits_shape,
+    num_classes,
+    one_tensor,
+    split_answers,
+)
 from tfdistill.teacher_cache import TeacherCache
 
-__all__ = ["Distiller", "check_alpha", "distillation_loss"]
+__all__ = ["Distiller"]
 
-
-def distillation_loss(hard: tf.Tensor, soft: tf.Tensor, *, alpha: tf.Tensor) -> tf.Tensor:
-    """Weighs labels against the teacher: alpha · hard + (1 − alpha) · soft.
-
-    Args:
-        hard: Loss on the labels, scalar.
-        soft: Loss against the teacher, scalar, T² included.
-        alpha: Weight of the labels, scalar in [0, 1]. 1 is plain training.
-
-    Returns:
-        The loss to minimize, scalar.
-
-    Example:
-        >>> float(distillation_loss(tf.constant(2.0), tf.constant(4.0), alpha=0.25))
-        3.5
-    """
-    return alpha * hard + (1.0 - alpha) * soft
+_Answer = tuple[tf.Tensor, dict[Any, Parts]]  # logits, and what was recorded inside the model
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
-class Distiller(keras.Model):
+class Distiller(checkpoint.Resumable):
     """Trains `student` on labels and on the answers of `teacher`, through plain `fit`.
 
     `call` is the student, and `distiller.student is student`: the object that was passed in is
@@ -57,11 +51,14 @@ class Distiller(keras.Model):
         teacher: Keras 3 model that returns logits of the same classes, any callable on a batch
             of inputs that does, or a `TeacherCache`, to be fitted on its `dataset`. Validation
             data without a cached teacher's answers is measured on its labels alone.
+        feature_losses: Pairs of layers to bring together besides, a list of `FeatureLoss`. The
+            projectors that they may need are in `distiller.projectors`, not in the student.
         name: Name of the model.
 
     Raises:
         TypeError: If `student` or `teacher` is not a Keras 3 model (or, a teacher, a callable).
-        ValueError: If a model is not built, returns probabilities, or their classes differ.
+        ValueError: If a model is not built, returns probabilities, or their classes differ, or a
+            feature loss names a layer that is not there or does not fit.
 
     Example:
         >>> import numpy as np
@@ -84,19 +81,26 @@ class Distiller(keras.Model):
         *,
         student: keras.Model,
         teacher: keras.Model | Callable[[Any], tf.Tensor] | TeacherCache,
+        feature_losses: Sequence[FeatureLoss] = (),
         name: str = "distiller",
     ) -> None:
         check_model(student, argument="student")
-        label_loss.refuse_probabilities(student, argument="student")
+        plain = _plain(student)
+        label_loss.refuse_probabilities(plain, argument="student")
         signal = TeacherSignal(teacher)
-        _check_classes(signal.num_classes(), num_classes(student))
-        super().__init__(name=name)
+        check_classes(signal.num_classes(), num_classes(plain))
+        features = FeatureTerms(feature_losses, student=student, teachers=signal.teachers)
+        # The student's policy decides whether Keras scales the loss for float16.
+        super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
         self._signal = signal
+        self._features = features
+        self.projectors = features.projectors
         self.alpha = self._scalar("alpha", 0.1)
         self.temperature = self._scalar("temperature", 2.0)
         self._hard_tracker = keras.metrics.Mean(name="hard_loss")
         self._soft_tracker = keras.metrics.Mean(name="soft_loss")
+        self._feature_trackers = [keras.metrics.Mean(name=name) for name in features.names]
         self._soft_loss: Callable[..., tf.Tensor] = losses.forward_kl
         self._ignore_class: int | None = None
         self.built = True
@@ -118,8 +122,9 @@ class Distiller(keras.Model):
             optimizer: A Keras optimizer or its name.
             loss: Hard loss on logits. None picks sparse or categorical cross-entropy by the
                 rank of the labels; a one-hot row of zeros then is an unlabelled example.
-            soft_loss: Name of a loss of `tfdistill.losses` or a function of
-                `(teacher_logits, student_logits, *, temperature)`.
+            soft_loss: Name of a loss of `tfdistill.losses`, a function of
+                `(teacher_logits, student_logits, *, temperature)`, or a
+                `keras.distillation.DistillationLoss`, which has a temperature of its own.
             alpha: Weight of the hard loss, a float in [0, 1]; 0.1 as in the Keras example.
             temperature: Softening T, a float in (0, inf).
             ignore_class: Integer label that neither half of the loss counts, or None.
@@ -131,7 +136,7 @@ class Distiller(keras.Model):
         """
         check_alpha(alpha)
         losses.check_temperature(temperature)
-        self._soft_loss = losses.by_name(soft_loss) if isinstance(soft_loss, str) else soft_loss
+        self._soft_loss = teacher_loss.resolve(soft_loss)
         hard, self._ignore_class = label_loss.resolve(loss, ignore_class=ignore_class)
         self.alpha.assign(alpha)
         self.temperature.assign(temperature)
@@ -140,45 +145,77 @@ class Distiller(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns the student's logits."""
         inputs, _ = split_answers(inputs)
-        return self.student(inputs)  # Keras hands `training` down to the models inside.
+        answer = self.student(inputs)  # Keras hands `training` down to the models inside.
+        return one_tensor(answer, argument="student")
 
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, with the same arguments.
 
-        Besides, a compressed student is re-masked at each epoch's end, and a cached teacher's
-        rows come in an order that depends on seed and epoch alone.
+        Besides, a compressed student is re-masked at each epoch's end, a cached teacher's rows
+        come in an order that depends on seed and epoch alone, and labels that name no class or
+        a teacher that answers NaN are told by row or batch.
         """
-        own: list[keras.callbacks.Callback] = []
+        self._check_labels(super().fit, args, kwargs)
         if isinstance(self.student, Compressed):
-            own = with_remasking(own, self.student)
-        if isinstance(self._signal.teacher, TeacherCache):
-            own.append(_NameTheEpoch(self._signal.teacher))
-        given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] * bool(callbacks)
-        return super().fit(*args, callbacks=[*own, *given], **kwargs)
+            callbacks = with_remasking(callbacks, self.student)
+        with fitting.watched(callbacks, teacher=self._signal.teacher) as watching:
+            return super().fit(*args, callbacks=watching, **kwargs)
+
+    def evaluate(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
+        """Measures as `keras.Model.evaluate` does, with the same arguments."""
+        if isinstance(callbacks, keras.callbacks.CallbackList):  # called by `fit`
+            return super().evaluate(*args, callbacks=callbacks, **kwargs)
+        self._check_labels(super().evaluate, args, kwargs)
+        with fitting.watched(callbacks) as watching:
+            return super().evaluate(*args, callbacks=watching, **kwargs)
+
+    def _check_labels(self, method: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        given = inspect.signature(method).bind_partial(*args, **kwargs).arguments
+        for y in (given.get("y"), fitting.labels_of(given.get("validation_data"))):
+            fitting.check_labels(y, loss=self.loss, logits_shape=logits_shape(_plain(self.student)))
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Makes one step: the student's variables move, the teacher's do not."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        teacher_logits = self._teacher_logits(x)
+        teacher = self._ask_teacher(x)
         with tf.GradientTape() as tape:
-            logits = self(x, training=True)
-            loss = self._weighted_loss(x, y, logits, sample_weight, teacher_logits)
+            student = self._run_student(x, training=True)
+            loss = self._weighted_loss(x, y, sample_weight, teacher, student)
             scaled = self.optimizer.scale_loss(loss)
-        variables = self.student.trainable_variables
+        variables = [*self.student.trainable_variables, *self._features.trainable_variables]
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if isinstance(self.student, Compressed):
             self.student.after_update()
-        return self.compute_metrics(x, y, logits, sample_weight=sample_weight)
+        return self.compute_metrics(x, y, student[0], sample_weight=sample_weight)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Measures one batch with the same terms as `train_step`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        logits = self(x, training=False)
+        student = self._run_student(x, training=False)
         if self._signal.is_cached and split_answers(x)[1] is None:
-            return self._label_logs(x, y, logits, sample_weight)
-        self._weighted_loss(x, y, logits, sample_weight, self._teacher_logits(x))
-        return self.compute_metrics(x, y, logits, sample_weight=sample_weight)
+            return self._label_logs(x, y, student[0], sample_weight)
+        self._weighted_loss(x, y, sample_weight, self._ask_teacher(x), student)
+        return self.compute_metrics(x, y, student[0], sample_weight=sample_weight)
+
+    def loss_terms(self, data: Any, *, training: bool) -> dict[str, tf.Tensor]:
+        """Computes each term of the loss for one batch, not yet weighted; the teacher is asked.
+
+        Args:
+            data: A batch as `train_step` takes it.
+            training: Whether the student drops out.
+
+        Returns:
+            Scalars by the names of their columns: "hard_loss", "soft_loss", feature losses.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        teacher, student = self._ask_teacher(x), self._run_student(x, training=training)
+        return self._loss_terms(x, y, sample_weight, teacher, student)
+
+    def term_weights(self) -> dict[str, float]:
+        """Returns what each term of the loss is multiplied by at the moment."""
+        alpha = float(self.alpha.numpy())
+        return {"hard_loss": alpha, "soft_loss": 1.0 - alpha, **self._features.weights}
 
     def _label_logs(
         self, x: Any, y: tf.Tensor, logits: tf.Tensor, sample_weight: tf.Tensor | None
@@ -187,31 +224,51 @@ class Distiller(keras.Model):
         hard = self._hard_term(x, y, logits, sample_weight)
         self._track({"loss": hard, "hard_loss": hard}, batch_size=tf.shape(logits)[0])
         logs = self.compute_metrics(x, y, logits, sample_weight=sample_weight)
-        return {name: value for name, value in logs.items() if name != "soft_loss"}
+        missing = {"soft_loss", *self._features.names}
+        return {name: value for name, value in logs.items() if name not in missing}
 
-    def _teacher_logits(self, x: Any) -> tf.Tensor:
+    def _ask_teacher(self, x: Any) -> _Answer:
         inputs, answers = split_answers(x)
-        return self._signal.logits(inputs) if answers is None else answers
+        if answers is not None:
+            return answers, self._features.from_batch(x)
+        with self._features.watch_teacher() as inside:
+            logits = self._signal.logits(inputs, temperature=self.temperature.value)
+        return logits, inside
+
+    def _run_student(self, x: Any, *, training: bool) -> _Answer:
+        with self._features.watch_student() as inside:
+            logits = self(x, training=training)
+        return logits, inside
 
     def _weighted_loss(
-        self,
-        x: Any,
-        y: tf.Tensor | None,
-        logits: tf.Tensor,
-        sample_weight: tf.Tensor | None,
-        teacher_logits: tf.Tensor,
+        self, x: Any, y: Any, sample_weight: Any, teacher: _Answer, student: _Answer
     ) -> tf.Tensor:
-        """Computes and tracks the terms; returns their weighted sum."""
-        _check_classes(teacher_logits.shape[-1], logits.shape[-1])
-        soft = self._soft_term(y, logits, sample_weight, teacher_logits)
-        if y is None:
-            hard = tf.add_n([tf.zeroslike(soft), *self.losses])
-        else:
-            hard = self._hard_term(x, y, logits, sample_weight)
+        """Tracks the terms of the loss and returns their weighted sum."""
+        terms = self._loss_terms(x, y, sample_weight, teacher, student)
+        hard, soft = terms["hard_loss"], terms["soft_loss"]
         loss = distillation_loss(hard, tf.cast(soft, hard.dtype), alpha=self.alpha)
-        terms = {"loss": loss, "hard_loss": hard, "soft_loss": soft}
-        self._track(terms, batch_size=tf.shape(logits)[0])
+        loss += tf.cast(self._features.weighted_sum(terms), hard.dtype)
+        self._track({"loss": loss, **terms}, batch_size=tf.shape(student[0])[0])
         return loss
+
+    def _loss_terms(
+        self, x: Any, y: Any, sample_weight: Any, teacher: _Answer, student: _Answer
+    ) -> dict[str, tf.Tensor]:
+        """Computes the terms of the loss by the names of their logs, not yet weighted."""
+        (teacher_logits, told), (logits, shown) = teacher, student
+        check_classes(teacher_logits.shape[-1], logits.shape[-1])
+        hard = self._hard_term(x, y, logits, sample_weight)
+        soft = teacher_loss.mean_loss(
+            self._soft_loss,
+            teacher_logits,
+            logits,
+            temperature=self.temperature.value,
+            labels=y,
+            ignore_class=self._ignore_class,
+            sample_weight=sample_weight,
+        )
+        features = self._features.losses(told, shown, sample_weight=sample_weight)
+        return {"hard_loss": hard, "soft_loss": soft, **features}
 
     def _track(self, terms: dict[str, tf.Tensor], *, batch_size: tf.Tensor) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -220,75 +277,21 @@ class Distiller(keras.Model):
                 metric.update_state(terms[metric.name] * replicas, sample_weight=batch_size)
 
     def _hard_term(
-        self, x: Any, y: tf.Tensor, logits: tf.Tensor, sample_weight: tf.Tensor | None
+        self, x: Any, y: tf.Tensor | None, logits: tf.Tensor, sample_weight: tf.Tensor | None
     ) -> tf.Tensor:
         """The compiled Keras loss plus the student's own losses, as plain `fit` adds them."""
+        if y is None:
+            return tf.add_n([tf.constant(0.0), *self.losses])
         if sample_weight is not None and len(logits.shape) == 3 and len(sample_weight.shape) == 1:
             sample_weight = sample_weight[:, tf.newaxis]
         return self.compute_loss(x, y, logits, sample_weight)
 
-    def _soft_term(
-        self,
-        y: tf.Tensor | None,
-        logits: tf.Tensor,
-        sample_weight: tf.Tensor | None,
-        teacher_logits: tf.Tensor,
-    ) -> tf.Tensor:
-        """The loss against the teacher, masked and weighted as the hard one is."""
-        values = self._soft_loss(teacher_logits, logits, temperature=self.temperature.value)
-        mask = getattr(logits, "_keras_mask", None)
-        if self._ignore_class is not None and y is not None:
-            labelled = like(tf.not_equal(tf.cast(y, tf.int32), self._ignore_class), values)
-            mask = labelled if mask is None else tf.logical_and(tf.cast(mask, tf.bool), labelled)
-        mean = masked_mean(values, mask=mask, sample_weight=sample_weight)
-        return mean / tf.distribute.get_strategy().num_replicas_in_sync
-
     def _scalar(self, name: str, value: float) -> keras.Variable:
+        initial = keras.initializers.Constant(value)
         return self.add_weight(
-            name=name,
-            shape=(),
-            dtype="float32",
-            initializer=keras.initializers.Constant(value),
-            trainable=False,
+            name=name, shape=(), dtype="float32", initializer=initial, trainable=False
         )
 
 
-class _NameTheEpoch(keras.callbacks.Callback):
-    def __init__(self, cache: TeacherCache) -> None:
-        super().__init__()
-        self._cache = cache
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._cache.start_epoch(epoch)
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self._cache.start_epoch(None)
-
-
-def check_alpha(alpha: object) -> None:
-    """Refuses an alpha that is not a share.
-
-    Args:
-        alpha: Weight of the hard loss.
-
-    Raises:
-        TypeError: If `alpha` is not a number.
-        ValueError: If it is outside [0, 1].
-    """
-    message = (
-        f"`alpha` must be a float in [0, 1]. Received: alpha={alpha!r}. "
-        "It is the weight of the labels; 1 - alpha is the weight of the teacher."
-    )
-    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real):
-        raise TypeError(message)
-    if not 0.0 <= float(alpha) <= 1.0 or math.isnan(alpha):
-        raise ValueError(message)
-
-
-def _check_classes(teacher: int | None, student: int | None) -> None:
-    if teacher is not None and student is not None and teacher != student:
-        raise ValueError(
-            "`teacher` and `student` must have the same number of classes. "
-            f"Received: teacher → {teacher}, student → {student}. "
-            "Give the student's last layer as many units as the teacher's."
-        )
+def _plain(student: keras.Model) -> keras.Model:
+    return student.student if isinstance(student, Compressed) else student

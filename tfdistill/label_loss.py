@@ -7,12 +7,19 @@ are refused by the name of the layer that makes them.
 
 from __future__ import annotations
 
+import inspect
+import numbers
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-__all__ = ["LabelLoss", "refuse_probabilities", "resolve"]
+__all__ = ["LabelLoss", "is_sparse", "refuse_probabilities", "resolve"]
+
+_CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
 
 
+@keras.saving.register_keras_serializable(package="tfdistill")
 class LabelLoss(keras.losses.Loss):
     """Cross-entropy from logits, sparse or categorical by the rank of the labels.
 
@@ -52,7 +59,18 @@ class LabelLoss(keras.losses.Loss):
 
 
 def is_sparse(labels: tf.Tensor, logits: tf.Tensor) -> bool:
-    """Tells integer labels from one-hot labels by their static shapes."""
+    """Tells integer labels from one-hot labels by their static shapes.
+
+    Args:
+        labels: Labels of shape `[...]` or `[..., 1]` if integer, `[..., C]` if one-hot.
+        logits: Scores of shape `[..., C]`.
+
+    Returns:
+        Whether the labels are integers.
+
+    Raises:
+        ValueError: If they are neither.
+    """
     ranks = len(labels.shape), len(logits.shape)
     if ranks[0] == ranks[1] - 1 or (ranks[0] == ranks[1] and labels.shape[-1] == 1):
         return True
@@ -78,39 +96,81 @@ def resolve(
         The loss object and the class that both halves of the loss leave out.
 
     Raises:
-        TypeError: If `loss` is something else.
-        ValueError: If the loss expects probabilities or contradicts `ignore_class`.
+        TypeError: If `loss` is something else, or `ignore_class` no integer.
+        ValueError: If the loss expects probabilities or does not go with `ignore_class`.
 
     Example:
         >>> loss, ignored = resolve("sparse_categorical_crossentropy", ignore_class=-100)
         >>> loss.ignore_class, ignored
         (-100, -100)
     """
-    cross_entropies = ("sparse_categorical_crossentropy", "categorical_crossentropy")
-    if loss is None or loss in cross_entropies:
+    _check_class(ignore_class)
+    if loss is None or (isinstance(loss, str) and loss in _CROSS_ENTROPIES):
         return LabelLoss(ignore_class=ignore_class), ignore_class
     if isinstance(loss, str):
         loss = keras.losses.get(loss)
-    if callable(loss) and not isinstance(loss, keras.losses.Loss):
-        return loss, ignore_class
-    if not isinstance(loss, keras.losses.Loss):
+    if isinstance(loss, keras.losses.Loss):
+        _refuse_loss_of_probabilities(loss, loss.get_config().get("from_logits"))
+        return _with_ignored_class(loss, ignore_class)
+    if isinstance(loss, type) or not callable(loss):
         raise TypeError(
             "`loss` must be None, a keras.losses.Loss or a function of (y_true, y_pred). "
             f"Received: loss={loss!r}. None picks the cross-entropy that fits the labels."
         )
-    config = loss.get_config()
-    if config.get("from_logits") is False:
+    setting = inspect.signature(loss).parameters.get("from_logits")
+    _refuse_loss_of_probabilities(loss, None if setting is None else setting.default)
+    if ignore_class is not None:
         raise ValueError(
-            "`loss` must be computed from logits. Received: loss="
-            f"{type(loss).__name__}(from_logits=False). Pass from_logits=True."
+            "`ignore_class` must be None with a loss function of your own. Received: "
+            f"ignore_class={ignore_class!r}. Leave the class out in the function, and give the "
+            "soft half a sample_weight of 0 there."
         )
+    return loss, None
+
+
+def _refuse_loss_of_probabilities(loss: Any, from_logits: bool | None) -> None:
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
+    if from_logits is False:
+        raise ValueError(
+            f"`loss` must be computed from logits. Received: loss={name}(from_logits=False). "
+            "Pass a keras.losses object with from_logits=True."
+        )
+    if isinstance(loss, keras.losses.KLDivergence) or loss is keras.losses.kl_divergence:
+        raise ValueError(
+            f"`loss` must be computed from logits. Received: loss={name}, which takes "
+            "probabilities. loss=None takes soft labels too."
+        )
+
+
+def _with_ignored_class(
+    loss: keras.losses.Loss, ignore_class: int | None
+) -> tuple[keras.losses.Loss, int | None]:
+    """Makes the loss object and `compile` agree on the class that is left out."""
+    config = loss.get_config()
     own = config.get("ignore_class")
-    if own is not None and ignore_class is not None and own != ignore_class:
+    if ignore_class is None or own == ignore_class:
+        return loss, own
+    if "ignore_class" not in config:
+        raise ValueError(
+            f"`ignore_class` must be None with loss={loss.name}, which cannot leave a class out. "
+            f"Received: ignore_class={ignore_class!r}. Use loss=None with integer labels."
+        )
+    if own is not None:
         raise ValueError(
             "`ignore_class` must be the same in `loss` and `compile`. Received: ignore_class="
             f"{ignore_class!r}, loss with ignore_class={own!r}. Leave one of them out."
         )
-    return loss, own if own is not None else ignore_class
+    return type(loss).from_config({**config, "ignore_class": ignore_class}), ignore_class
+
+
+def _check_class(ignore_class: object) -> None:
+    if ignore_class is None:
+        return
+    if isinstance(ignore_class, bool) or not isinstance(ignore_class, numbers.Integral):
+        raise TypeError(
+            "`ignore_class` must be an integer label or None. "
+            f"Received: ignore_class={ignore_class!r}. -100 is usual for padding."
+        )
 
 
 def refuse_probabilities(model: keras.Model, *, argument: str) -> None:
@@ -121,14 +181,15 @@ def refuse_probabilities(model: keras.Model, *, argument: str) -> None:
         argument: Name of the caller's argument, for the message.
 
     Raises:
-        ValueError: If the last layer is or ends in a softmax or sigmoid.
+        ValueError: If the last layer is or ends in a softmax or sigmoid. Log-probabilities are
+            logits, and pass.
     """
     layer = _last_layer(model)
     if layer is None:
         return
-    activation = getattr(layer, "activation", None)
-    names = {"softmax", "sigmoid", "log_softmax"}
-    if isinstance(layer, keras.layers.Softmax) or getattr(activation, "__name__", "") in names:
+    # A layer with an activation, the layer Softmax, or the function of keras.ops.
+    activation = getattr(getattr(layer, "activation", None), "__name__", type(layer).__name__)
+    if activation.lower() in {"softmax", "sigmoid"}:
         raise ValueError(
             f"`{argument}` must return logits, not probabilities. Received: {argument}="
             f"{model.name!r}, whose last layer {layer.name!r} applies a softmax or sigmoid. "
@@ -136,7 +197,7 @@ def refuse_probabilities(model: keras.Model, *, argument: str) -> None:
         )
 
 
-def _last_layer(model: keras.Model) -> keras.layers.Layer | None:
+def _last_layer(model: keras.Model) -> keras.Operation | None:
     """Follows the one output of a Functional or Sequential model down to the layer that made it."""
     outputs = getattr(model, "outputs", None) or []
     if len(outputs) != 1:

@@ -15,13 +15,22 @@ import math
 import numbers
 from collections.abc import Callable
 
+import keras
+import numpy as np
 import tensorflow as tf
 
+from tfdistill.divergence import at_least_float32, kl
+from tfdistill.feature_losses import attention_kl, hidden_cosine, hidden_mse, relation_kl
+
 __all__ = [
+    "attention_kl",
     "by_name",
     "check_temperature",
     "forward_kl",
+    "hidden_cosine",
+    "hidden_mse",
     "jensen_shannon",
+    "relation_kl",
     "reverse_kl",
     "skewed_kl",
 ]
@@ -37,7 +46,8 @@ def check_temperature(temperature: object) -> None:
         TypeError: If `temperature` is neither.
         ValueError: If it is a number that is not finite and positive.
     """
-    if isinstance(temperature, bool) or isinstance(temperature, str) or temperature is None:
+    is_tensor = isinstance(temperature, (tf.Tensor, tf.Variable, keras.Variable, np.ndarray))
+    if isinstance(temperature, bool) or not (is_tensor or isinstance(temperature, numbers.Real)):
         raise TypeError(
             "`temperature` must be a float in (0, inf). "
             f"Received: temperature={temperature!r}. 2 to 5 is usual."
@@ -80,7 +90,7 @@ def forward_kl(
         https://arxiv.org/abs/1503.02531
     """
     log_p, log_q, scale = _softened(teacher_logits, student_logits, temperature)
-    return scale * _kl(log_p, log_q)
+    return scale * kl(log_p, log_q)
 
 
 def reverse_kl(
@@ -113,7 +123,7 @@ def reverse_kl(
         https://arxiv.org/abs/2306.08543
     """
     log_p, log_q, scale = _softened(teacher_logits, student_logits, temperature)
-    return scale * _kl(log_q, log_p)
+    return scale * kl(log_q, log_p)
 
 
 def jensen_shannon(
@@ -159,7 +169,7 @@ def jensen_shannon(
         return reverse_kl(teacher_logits, student_logits, temperature=temperature)
     log_p, log_q, scale = _softened(teacher_logits, student_logits, temperature)
     log_m = _log_mixture(log_p, log_q, beta)
-    return scale * (beta * _kl(log_p, log_m) + (1.0 - beta) * _kl(log_q, log_m))
+    return scale * (beta * kl(log_p, log_m) + (1.0 - beta) * kl(log_q, log_m))
 
 
 def skewed_kl(
@@ -205,19 +215,20 @@ def skewed_kl(
         )
     log_p, log_q, scale = _softened(teacher_logits, student_logits, temperature)
     mixture = _log_mixture(log_p, log_q, skew) if skew else log_q
-    return scale * _kl(log_p, mixture)
+    return scale * kl(log_p, mixture)
 
 
-def by_name(name: str) -> Callable[..., tf.Tensor]:
+def by_name(name: str | Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """Looks up a loss on logits by the name that `Distiller.compile(soft_loss=...)` takes.
 
     Args:
-        name: One of "forward_kl", "jensen_shannon", "reverse_kl", "skewed_kl".
+        name: "forward_kl", "jensen_shannon", "reverse_kl", "skewed_kl", or a function.
 
     Returns:
-        The function of that name.
+        The function of that name; a function as it is.
 
     Raises:
+        TypeError: If `name` is neither.
         ValueError: If there is no loss of that name.
 
     Example:
@@ -230,11 +241,16 @@ def by_name(name: str) -> Callable[..., tf.Tensor]:
         "reverse_kl": reverse_kl,
         "skewed_kl": skewed_kl,
     }
+    message = (
+        f"`soft_loss` must be one of {sorted(known)} or a function of (teacher_logits, "
+        f"student_logits, *, temperature). Received: soft_loss={name!r}."
+    )
+    if not isinstance(name, str):
+        if isinstance(name, type) or not callable(name):
+            raise TypeError(message)
+        return name
     if name not in known:
-        raise ValueError(
-            f"`soft_loss` must be one of {sorted(known)} or a function of (teacher_logits, "
-            f"student_logits, *, temperature). Received: soft_loss={name!r}."
-        )
+        raise ValueError(message)
     return known[name]
 
 
@@ -243,8 +259,8 @@ def _softened(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns log p, log q and T², with the gradient to the teacher cut."""
     check_temperature(temperature)
-    teacher_logits = _at_least_float32(teacher_logits)
-    student_logits = _at_least_float32(student_logits)
+    teacher_logits = at_least_float32(teacher_logits)
+    student_logits = at_least_float32(student_logits)
     if not teacher_logits.shape.is_compatible_with(student_logits.shape):
         raise ValueError(
             "`teacher_logits` and `student_logits` must have the same shape. Received: "
@@ -259,19 +275,6 @@ def _softened(
     return log_p, log_q, tf.square(temperature)
 
 
-def _at_least_float32(logits: tf.Tensor) -> tf.Tensor:
-    logits = tf.convert_to_tensor(logits)
-    if logits.dtype in (tf.float32, tf.float64):
-        return logits
-    # Half precision has too few digits for a sum of differences of logarithms.
-    return tf.cast(logits, tf.float32)
-
-
-def _kl(log_a: tf.Tensor, log_b: tf.Tensor) -> tf.Tensor:
-    """Σ a · (log a − log b) over the last axis, where 0 · log 0 is 0."""
-    return tf.reduce_sum(tf.math.multiply_no_nan(log_a - log_b, tf.exp(log_a)), axis=-1)
-
-
 def _log_mixture(log_p: tf.Tensor, log_q: tf.Tensor, share: float) -> tf.Tensor:
     """log(share · p + (1 − share) · q)."""
     return tf.reduce_logsumexp(
@@ -279,9 +282,12 @@ def _log_mixture(log_p: tf.Tensor, log_q: tf.Tensor, share: float) -> tf.Tensor:
     )
 
 
-def _check_fraction(value: float, *, argument: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0.0 <= value <= 1.0:
-        raise ValueError(
-            f"`{argument}` must be a float in [0, 1]. Received: {argument}={value!r}. "
-            "It is a share, not a percentage."
-        )
+def _check_fraction(value: object, *, argument: str) -> None:
+    message = (
+        f"`{argument}` must be a float in [0, 1]. Received: {argument}={value!r}. "
+        "It is a share, not a percentage."
+    )
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(message)
+    if not 0.0 <= float(value) <= 1.0:
+        raise ValueError(message)

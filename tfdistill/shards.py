@@ -55,7 +55,7 @@ def fingerprint_inputs(x: Any) -> str:
 
 
 def fingerprint_model(model: keras.Model) -> str:
-    """Returns the SHA-256 of a model's class and weights, whatever its layers are called.
+    """Returns the SHA-256 of a model's layers, their settings and weights, not of their names.
 
     Args:
         model: A built Keras 3 model.
@@ -64,6 +64,10 @@ def fingerprint_model(model: keras.Model) -> str:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256(type(model).__qualname__.encode())
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.Model):
+            settings = json.dumps(_nameless(layer.get_config()), sort_keys=True, default=_kind)
+            digest.update(f"{type(layer).__qualname__}{settings}".encode())
     for variable in model.weights:
         digest.update(f"{variable.name}{variable.shape}{variable.dtype}".encode())
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
@@ -98,6 +102,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"`path` must be a teacher cache of format {FORMAT}. Received: path={str(folder)!r} "
             f"of format {version!r}. Build it again, or use the version that wrote it."
         )
+    manifest.setdefault("layers", [])  # caches of version 0.1 have no hidden states
     return manifest
 
 
@@ -198,6 +203,19 @@ def read_shards(folder: Path, count: int) -> dict[str, np.ndarray]:
                 "the same arguments: it goes on from there."
             ) from error
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _nameless(config: Any) -> Any:
+    """Drops what Keras numbers anew each time that an equal model is built."""
+    if isinstance(config, dict):
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    if isinstance(config, (list, tuple)):
+        return [_nameless(value) for value in config]
+    return config
+
+
+def _kind(value: Any) -> str:
+    return value.tolist() if isinstance(value, np.ndarray) else type(value).__qualname__
 
 
 def _shard(folder: Path, number: int) -> Path:

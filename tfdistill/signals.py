@@ -8,82 +8,194 @@ neither trains, nor freezes, nor saves it along with the student.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdistill._keras import check_model, full_name
+from tfdistill import ensemble
+from tfdistill._keras import check_model, full_name, is_legacy
 from tfdistill.answers import ANSWERS, INPUTS
 from tfdistill.label_loss import refuse_probabilities
+from tfdistill.shards import fingerprint_model
 from tfdistill.teacher_cache import TeacherCache
 
-__all__ = ["TeacherSignal", "num_classes", "split_answers", "takes_training"]
+__all__ = [
+    "TeacherSignal",
+    "check_classes",
+    "finite_logits",
+    "logits_shape",
+    "num_classes",
+    "one_tensor",
+    "split_answers",
+    "takes_training",
+]
 
 
 class TeacherSignal:
-    """Holds a teacher out of Keras' sight and asks it for logits.
+    """Holds one teacher or several out of Keras' sight and asks them for logits.
 
     Args:
         teacher: A built Keras 3 model, a callable from a batch of inputs to logits `[..., C]`,
-            or a `TeacherCache`, whose batches bring the answers along.
+            a `TeacherCache`, whose batches bring the answers along, or a list of models and
+            callables, with or without weights (`ensemble.members`).
 
     Raises:
-        TypeError: If `teacher` is neither, a tf_keras model for one.
-        ValueError: If it is an unbuilt model or returns probabilities.
+        TypeError: If `teacher` is none of these, a tf_keras model for one.
+        ValueError: If a model is not built or returns probabilities, a cache is not alone, or
+            the classes of several teachers differ.
     """
 
-    def __init__(self, teacher: keras.Model | Callable[[Any], tf.Tensor] | TeacherCache) -> None:
-        if isinstance(teacher, keras.Model):
-            check_model(teacher, argument="teacher")
-            refuse_probabilities(teacher, argument="teacher")
-        elif not isinstance(teacher, TeacherCache) and (
-            full_name(teacher).startswith("tf_keras.") or not callable(teacher)
-        ):
-            check_model(teacher, argument="teacher")
-        self.teacher = teacher
+    def __init__(self, teacher: Any) -> None:
+        self.teachers, self.weights = ensemble.members(teacher)
+        for one in self.teachers:
+            _check_teacher(one)
+        if len(self.teachers) > 1 and any(isinstance(one, TeacherCache) for one in self.teachers):
+            raise ValueError(
+                "A TeacherCache must be the only `teacher`. Received: teacher="
+                f"{[type(one).__name__ for one in self.teachers]}. Give the models themselves, "
+                "or build one cache of a function that returns the logits of their mixture."
+            )
+        self.teacher = self.teachers[0] if len(self.teachers) == 1 else self.teachers
 
     def num_classes(self) -> int | None:
-        """Returns the width of the logits where it is known before the first batch."""
-        if isinstance(self.teacher, TeacherCache):
-            return self.teacher.num_classes
-        return num_classes(self.teacher) if isinstance(self.teacher, keras.Model) else None
+        """Returns the width of the logits where it is known before the first batch.
+
+        Raises:
+            ValueError: If the teachers differ in it.
+        """
+        known = [_classes(one) for one in self.teachers]
+        different = {count for count in known if count is not None}
+        if len(different) > 1:
+            raise ValueError(
+                "All teachers must have the same number of classes. Received: "
+                + ", ".join(
+                    f"{_name(one)} → {count}"
+                    for one, count in zip(self.teachers, known, strict=True)
+                )
+                + ". They have to score the same classes in the same order."
+            )
+        return different.pop() if different else None
 
     @property
     def is_cached(self) -> bool:
         """Whether the answers have to come with the batches."""
         return isinstance(self.teacher, TeacherCache)
 
-    def logits(self, inputs: Any) -> tf.Tensor:
-        """Asks the teacher, in inference mode and without a gradient.
+    def fingerprints(self) -> list[str | None]:
+        """Identifies the teachers by their class and weights; None stands for a callable."""
+        return [_fingerprint(one) for one in self.teachers]
+
+    def logits(self, inputs: Any, *, temperature: Any = 1.0) -> tf.Tensor:
+        """Asks each teacher once, in inference mode and without a gradient.
 
         Args:
             inputs: One batch of model inputs.
+            temperature: Where the probabilities of several teachers are averaged.
 
         Returns:
             Logits, float tensor of shape `[..., C]`.
 
         Raises:
-            TypeError: If the teacher returns several outputs or something else than a tensor.
+            TypeError: If a teacher returns several outputs or something else than a tensor.
         """
-        teacher = self.teacher
-        if isinstance(teacher, TeacherCache):
-            raise RuntimeError(
-                "This Distiller needs the teacher's answers in each batch. "
-                "Train it on `teacher_cache.dataset(x, y)`."
-            )
-        if isinstance(teacher, keras.Model) and takes_training(teacher):
-            answer = teacher(inputs, training=False)
-        else:
-            answer = teacher(inputs)
-        if isinstance(answer, (list, tuple, Mapping)):
-            raise TypeError(
-                "`teacher` must return one tensor of logits. "
-                f"Received: {type(answer).__name__} of {len(answer)} outputs. "
-                "Wrap it: keras.Model(teacher.input, teacher.output[...])."
-            )
-        return tf.stop_gradient(tf.convert_to_tensor(answer))
+        answers = [_ask(one, inputs) for one in self.teachers]
+        if len(answers) == 1:
+            return answers[0]
+        return ensemble.mixture_logits(answers, weights=self.weights, temperature=temperature)
+
+
+def finite_logits(logits: tf.Tensor, *, name: str) -> tf.Tensor:
+    """Lets logits pass if each row has a largest one, which is finite.
+
+    That finds NaN and plus infinity wherever they are, and reads the logits only once. Minus
+    infinity stands for an impossible class.
+
+    Args:
+        logits: Float tensor of shape `[..., C]`.
+        name: Name of the teacher, for the message.
+
+    Returns:
+        The same logits.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If they are not, when the step runs.
+    """
+    if not logits.dtype.is_floating:
+        return logits
+    largest = tf.reduce_max(logits, axis=-1)
+    message = f"`teacher` must return finite logits. Received: teacher={name}, whose logits"
+    with tf.control_dependencies([tf.debugging.check_numerics(largest, message)]):
+        return tf.identity(logits)
+
+
+def _check_teacher(teacher: Any) -> None:
+    if isinstance(teacher, keras.Model):
+        check_model(teacher, argument="teacher")
+        refuse_probabilities(teacher, argument="teacher")
+    elif not isinstance(teacher, TeacherCache) and (is_legacy(teacher) or not callable(teacher)):
+        check_model(teacher, argument="teacher")
+
+
+def _classes(teacher: Any) -> int | None:
+    if isinstance(teacher, TeacherCache):
+        return teacher.num_classes
+    return num_classes(teacher) if isinstance(teacher, keras.Model) else None
+
+
+def _name(teacher: Any) -> str:
+    name = getattr(teacher, "name", None) or getattr(teacher, "__name__", None)
+    return name if isinstance(name, str) else type(teacher).__name__
+
+
+def _fingerprint(teacher: Any) -> str | None:
+    if isinstance(teacher, TeacherCache):
+        return teacher.teacher_fingerprint
+    return fingerprint_model(teacher) if isinstance(teacher, keras.Model) else None
+
+
+def _ask(teacher: Any, inputs: Any) -> tf.Tensor:
+    if isinstance(teacher, TeacherCache):
+        raise RuntimeError(
+            "This Distiller needs the teacher's answers in each batch. "
+            "Train it on `teacher_cache.dataset(x, y)`."
+        )
+    if isinstance(teacher, keras.Model) and takes_training(teacher):
+        answer = teacher(inputs, training=False)
+    else:
+        answer = teacher(inputs)
+    logits = tf.stop_gradient(one_tensor(answer, argument="teacher"))
+    return finite_logits(logits, name=repr(_name(teacher)))
+
+
+def one_tensor(answer: Any, *, argument: str) -> tf.Tensor:
+    """Refuses an answer that is not one tensor of logits.
+
+    Args:
+        answer: What a model or callable returned.
+        argument: Name of the caller's argument, for the message.
+
+    Returns:
+        The answer as a tensor.
+
+    Raises:
+        TypeError: If it is several tensors or none.
+    """
+    if isinstance(answer, (list, tuple, Mapping)):
+        raise TypeError(
+            f"`{argument}` must return one tensor of logits. "
+            f"Received: {type(answer).__name__} of {len(answer)} outputs. "
+            f"Wrap it: keras.Model({argument}.input, {argument}.output[...])."
+        )
+    try:
+        # A tensor is handed on as it is, with its `_keras_mask`.
+        return tf.convert_to_tensor(answer)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{argument}` must return one tensor of logits. Received: {full_name(answer)}. "
+            "Return a TensorFlow tensor of shape [..., C]."
+        ) from error
 
 
 def split_answers(inputs: Any) -> tuple[Any, tf.Tensor | None]:
@@ -102,13 +214,37 @@ def split_answers(inputs: Any) -> tuple[Any, tf.Tensor | None]:
 
 def num_classes(model: keras.Model) -> int | None:
     """Returns the size of a model's last axis, or None where it is not one known number."""
+    shape = logits_shape(model)
+    return shape[-1] if shape else None
+
+
+def check_classes(teacher: int | None, student: int | None) -> None:
+    """Refuses a teacher and a student that score different numbers of classes.
+
+    Args:
+        teacher: The teacher's number of classes, or None where it is not known.
+        student: The student's.
+
+    Raises:
+        ValueError: If both are known and differ.
+    """
+    if teacher is not None and student is not None and teacher != student:
+        raise ValueError(
+            "`teacher` and `student` must have the same number of classes. "
+            f"Received: teacher → {teacher}, student → {student}. "
+            "Give the student's last layer as many units as the teacher's."
+        )
+
+
+def logits_shape(model: keras.Model) -> tuple[int | None, ...] | None:
+    """Returns the shape of a model's one output, `(None, ..., C)`, or None where it is unknown."""
     try:
         shape = model.output_shape
     except (AttributeError, NotImplementedError, ValueError):
         return None
     if not isinstance(shape, tuple) or not shape or isinstance(shape[-1], (tuple, list)):
         return None
-    return shape[-1]
+    return shape
 
 
 def takes_training(model: keras.Model) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from tfdistill import shards
-from tfdistill._keras import check_model
-from tfdistill.answers import ANSWERS, INPUTS, dense_logits, epoch_order, records
-from tfdistill.label_loss import refuse_probabilities
+from tfdistill.answers import ANSWERS, INPUTS, dense_logits, epoch_order
+from tfdistill.asking import check_layers, make_asker, teacher_fingerprint
+from tfdistill.cache_checks import check_settings, check_teacher
+from tfdistill.cache_workers import answer_rows, answers_of_workers
+from tfdistill.stored_layers import FEATURES, stored_parts
 
 __all__ = ["TeacherCache"]
 
@@ -60,9 +62,11 @@ class TeacherCache:
         path: str | os.PathLike[str],
         *,
         top_k: int | None = None,
+        layers: Sequence[str] = (),
         batch_size: int = 64,
         resume: bool = True,
         fingerprint: str | None = None,
+        workers: int = 1,
     ) -> TeacherCache:
         """Asks a teacher about every row and writes its logits, shard by shard.
 
@@ -72,9 +76,13 @@ class TeacherCache:
             path: Folder to write; it may hold an unfinished cache of the same build.
             top_k: Keep only the k most probable classes and the mass of the rest, an int in
                 [1, C]; None keeps float32 logits.
+            layers: Paths of layers of a Keras teacher whose outputs are kept for a
+                `FeatureLoss` on hidden states; much larger than the logits.
             batch_size: Rows per call of the teacher.
             resume: Whether whole shards of an earlier build are kept.
             fingerprint: Names a callable teacher; needed because code cannot be hashed.
+            workers: Number of processes that ask copies of a Keras teacher, an int of at least
+                1. Above 1 they are Ray's, on several machines if its session has them.
 
         Returns:
             The opened cache.
@@ -82,7 +90,7 @@ class TeacherCache:
         Raises:
             TypeError: If the teacher is neither a Keras 3 model nor a callable.
             ValueError: If the folder holds answers of another teacher, other inputs or other
-                settings, or an argument is out of range.
+                settings, an argument is out of range, or the teacher answers NaN.
 
         Example:
             >>> import tempfile
@@ -93,35 +101,40 @@ class TeacherCache:
             (5, 3)
         """
         folder = Path(path)
+        check_teacher(teacher, workers)
         rows = _count_rows(x)
-        ask = _asker(teacher)
-        first = ask(_take(x, slice(0, 1)))
-        num_classes = first.shape[-1]
-        _check_settings(top_k, batch_size, num_classes)
+        layers = check_layers(teacher, layers)
+        ask = make_asker(teacher, layers=layers)
+        num_classes = ask(_take(x, slice(0, 1)))["logits"].shape[-1]
+        check_settings(top_k, batch_size, num_classes)
         manifest = {
             "format": shards.FORMAT,
             "rows": rows,
             "num_classes": num_classes,
             "top_k": top_k,
+            "layers": layers,
             "batch_size": batch_size,
             "shard_rows": batch_size * _BATCHES_PER_SHARD,
-            "teacher": _fingerprint(teacher, fingerprint),
+            "teacher": teacher_fingerprint(teacher, fingerprint),
             "inputs": shards.fingerprint_inputs(x),
         }
         shards.start_folder(folder, manifest, resume=resume)
-        with tqdm(total=rows, unit="row", desc="asking the teacher") as bar:
-            for number in range(shards.num_shards(manifest)):
-                start = number * manifest["shard_rows"]
-                stop = min(start + manifest["shard_rows"], rows)
-                if shards.has_shard(folder, number):
-                    bar.update(stop - start)
-                    continue
-                answers = []
-                for row in range(start, stop, batch_size):
-                    batch = _take(x, slice(row, min(row + batch_size, stop)))
-                    answers.append(ask(batch))
-                    bar.update(len(answers[-1]))
-                shards.write_shard(folder, number, records(np.concatenate(answers), top_k=top_k))
+        parts = _missing_parts(folder, manifest, x)
+        settings: dict[str, Any] = {"batch_size": batch_size, "top_k": top_k}
+        missing = sum(_count_rows(part) for _, _, part in parts)
+        with tqdm(total=rows, initial=rows - missing, unit="row", desc="asking the teacher") as bar:
+            if workers == 1:
+                for number, first_row, part in parts:
+                    found = answer_rows(
+                        ask, part, first_row=first_row, advance=bar.update, **settings
+                    )
+                    shards.write_shard(folder, number, found)
+                return cls(folder)
+            for number, found in answers_of_workers(
+                teacher, parts, layers=layers, workers=workers, **settings
+            ):
+                shards.write_shard(folder, number, found)
+                bar.update(len(next(iter(found.values()))))
         return cls(folder)
 
     def start_epoch(self, epoch: int | None) -> None:
@@ -144,6 +157,23 @@ class TeacherCache:
     def num_classes(self) -> int:
         """Number of classes."""
         return self._manifest["num_classes"]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the teacher's layers whose outputs were kept."""
+        return tuple(self._manifest["layers"])
+
+    def layer_specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
+        """Returns the shapes of what was kept of each layer: `states` and perhaps `mask`."""
+        return keras.tree.map_structure(
+            lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype),
+            stored_parts(self._answers, self.layers),
+        )
+
+    @property
+    def teacher_fingerprint(self) -> str:
+        """What identifies the teacher that gave the answers."""
+        return self._manifest["teacher"]
 
     def dataset(
         self,
@@ -221,56 +251,24 @@ class TeacherCache:
         if "logits" in answers:
             logits = answers["logits"]
         else:
-            logits = dense_logits(**answers, num_classes=self.num_classes)
+            top = {name: answers[name] for name in ("top_ids", "top_log_probs", "tail_mass")}
+            logits = dense_logits(**top, num_classes=self.num_classes)
         inputs = {INPUTS: parts["x"], ANSWERS: logits}
+        if self.layers:
+            inputs[FEATURES] = stored_parts(answers, self.layers)
         if "sample_weight" in parts:
             return inputs, parts.get("y"), parts["sample_weight"]
         return (inputs, parts["y"]) if "y" in parts else (inputs,)
 
 
-def _asker(teacher: Any) -> Callable[[Any], np.ndarray]:
-    """Makes a function from a batch of NumPy inputs to NumPy logits."""
-    if isinstance(teacher, keras.Model) or not callable(teacher):
-        check_model(teacher, argument="teacher")
-        refuse_probabilities(teacher, argument="teacher")
-        return lambda batch: _as_logits(teacher.predict_on_batch(batch))
-    return lambda batch: _as_logits(teacher(batch))
-
-
-def _as_logits(answer: Any) -> np.ndarray:
-    if isinstance(answer, (dict, list, tuple)):
-        raise TypeError(
-            "`teacher` must return one tensor of logits. "
-            f"Received: {type(answer).__name__} of {len(answer)} outputs. "
-            "Wrap it: keras.Model(teacher.input, teacher.output[...])."
-        )
-    return np.asarray(keras.ops.convert_to_numpy(answer), np.float32)
-
-
-def _fingerprint(teacher: Any, fingerprint: str | None) -> str:
-    if isinstance(teacher, keras.Model):
-        return shards.fingerprint_model(teacher) + (f" {fingerprint}" if fingerprint else "")
-    if not fingerprint or not isinstance(fingerprint, str):
-        raise ValueError(
-            "`fingerprint` must name a teacher that is a callable. "
-            f"Received: fingerprint={fingerprint!r}. Code cannot be hashed: give a text that "
-            "changes when the teacher does."
-        )
-    return fingerprint
-
-
-def _check_settings(top_k: Any, batch_size: Any, num_classes: int) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be an int of at least 1. Received: batch_size={batch_size!r}."
-        )
-    if top_k is None:
-        return
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= num_classes:
-        raise ValueError(
-            f"`top_k` must be None or an int in [1, {num_classes}], the number of classes. "
-            f"Received: top_k={top_k!r}. None keeps all of them."
-        )
+def _missing_parts(folder: Path, manifest: dict[str, Any], x: Any) -> list[tuple[int, int, Any]]:
+    """Lists the shards that are not there yet: number, first row, inputs."""
+    parts = []
+    for number in range(shards.num_shards(manifest)):
+        if not shards.has_shard(folder, number):
+            first = number * manifest["shard_rows"]
+            parts.append((number, first, _take(x, slice(first, first + manifest["shard_rows"]))))
+    return parts
 
 
 def _count_rows(x: Any) -> int:

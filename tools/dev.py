@@ -27,7 +27,14 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 # What decides the contents of `.venv`.
 INSTALL_FILES = ("setup.cfg", "pyproject.toml", "constraints.txt")
 WHEEL_FILES = ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-WHEEL_TESTS = ("test_imports.py", "test_api.py", "test_losses.py", "datasets")
+WHEEL_TESTS = (
+    "test_imports.py",
+    "test_api.py",
+    "test_losses.py",
+    "datasets",
+    "export/test_bundle.py",
+    "agents/test_agent.py",
+)
 NO_TESTS_COLLECTED = 5
 
 # Goes beside the copied tests, so that nothing but the installed wheel can answer `import`.
@@ -207,6 +214,9 @@ def readme(python: Path, rest: list[str]) -> int:
 
 def wheel(python: Path, rest: list[str]) -> int:
     """Builds the wheel, installs it outside the checkout and runs quick tests against it."""
+    absent = [test for test in WHEEL_TESTS if not (CHECKOUT / "tests" / test).exists()]
+    if absent:
+        raise DevError(f"WHEEL_TESTS names what is not in tests: {', '.join(absent)}.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         # A copy, because a `build` folder left from earlier would leak old files into the wheel.

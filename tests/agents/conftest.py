@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tfdistill.export.manifest import record_of
 
 LENGTH = 12
 TOPICS = {
@@ -81,6 +86,30 @@ def bundle(keras_model: Any, tokenizer: Any, tmp_path_factory: pytest.TempPathFa
 
     path = tmp_path_factory.mktemp("agents") / "topics"
     return save_bundle(keras_model, path, tokenizer=tokenizer, labels=sorted(TOPICS)).path
+
+
+@pytest.fixture(scope="session")
+def panicking_bundle(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a regular expression that gives up on `PANIC`, by a panic in Rust."""
+    path = Path(shutil.copytree(bundle, tmp_path_factory.mktemp("panicking") / "topics"))
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [
+            {
+                "type": "Split",
+                "pattern": {"Regex": r"(!+)+$|(!|!!)+\s*z"},
+                "behavior": "Isolated",
+                "invert": False,
+            },
+            {"type": "Whitespace"},
+        ],
+    }
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["tokenizer.json"] = asdict(record_of(path / "tokenizer.json"))
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from tfdistill.agents.work import WorkItem, WorkQueue
 class FaultyLane:
     """A lane that answers one text and then fails in a way that nobody foresaw."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
         self.closed = False
 
@@ -45,8 +45,11 @@ def slow_start(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return start
 
 
-def test_defect_in_a_lane_fails_its_texts_and_hangs_nobody(slow_start: threading.Event):
-    lane = FaultyLane(ZeroDivisionError("a defect"))
+@pytest.mark.parametrize("kind", [ZeroDivisionError, BaseException])
+def test_defect_in_a_lane_fails_its_texts_and_hangs_nobody(
+    slow_start: threading.Event, kind: type[BaseException]
+):
+    lane = FaultyLane(kind("a defect"))
     executor = LaneExecutor([lane], chunk_size=2, name="test")
     futures = [executor.submit(text) for text in "abc"]
     slow_start.set()

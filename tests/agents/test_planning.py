@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tfdistill.agents import Agent, Prediction, planning
+from tfdistill.agents import Agent, Prediction, UnusableTextError, planning
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,23 @@ def test_time_per_text_is_that_of_a_loop(agents: list[Agent]):
 
     # A model of four hundred numbers: more than a Python call, less than 20 ms on any machine.
     assert 1e-6 < seconds < 2e-2
+
+
+def test_refusal_is_never_what_is_timed(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
+    runs: list[str] = []
+    agent = agents[0]
+    monkeypatch.setattr(agent, "answer", lambda text: UnusableTextError(text, "be known"))
+    monkeypatch.setattr(
+        agent._interpreter,
+        "run",
+        lambda inputs, run=agent._interpreter.run: (
+            runs.append(next(iter(inputs.values())).shape) or run(inputs)
+        ),
+    )
+
+    assert planning.sample_text(agent) is None
+    assert planning.time_per_text(agent, None, seconds=0.0) > 0
+    assert runs == [(1, agent.bundle.sequence_length)] * 2
 
 
 def test_single_agent_is_a_loop(agents: list[Agent]):

@@ -267,3 +267,17 @@ def test_arguments_are_checked(
 def test_missing_bundle_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="existing bundle folder"):
         AgentPool(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("executor", LOCAL)
+def test_panic_of_the_tokenizer_is_an_error_of_its_own_text_only(
+    panicking_bundle: Path, executor: str
+):
+    with AgentPool(panicking_bundle, executor=executor, num_agents=1) as pool:
+        for _ in range(2):  # the lane, or the tokenizer, must not be broken afterwards
+            future = pool.submit("!" * 50 + " oil")
+            with pytest.raises(
+                UnusableTextError, match=r"text that the tokenizer takes \(tokenizers panicked"
+            ):
+                future.result(timeout=30)
+            assert pool.submit("wheat").result(timeout=30).label == "grain"

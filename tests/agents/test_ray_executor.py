@@ -42,6 +42,8 @@ def deadly_worker() -> type:
             import signal
             import time
 
+            if "panic" in text:
+                raise BaseException("not an Exception, as panics in Rust")
             if "poison" in text:
                 os.kill(os.getpid(), signal.SIGKILL)
             if "slow-death" in text:
@@ -159,6 +161,21 @@ def test_text_that_kills_slowly_is_given_up_at_last(
         with pytest.raises(QuarantinedTextError, match="is given up: 6 workers died"):
             future.result(timeout=60)
         assert pool.predict(["wheat"])[0].label == "grain"
+
+
+def test_text_that_fails_its_worker_leaves_the_others_and_the_worker_alone(
+    ray_session: Any, bundle: Path, deadly: None
+):
+    with AgentPool(bundle, executor="ray", num_agents=1, chunk_size=8) as pool:
+        texts = ["wheat", "panic oil", "brent", "panic", "tariff"]
+        answers = pool.predict(texts, return_exceptions=True)
+        (worker,) = pool.stats()["workers"]
+
+    assert [each.label for each in answers[::2]] == ["grain", "oil", "trade"]
+    for error in answers[1::2]:
+        assert isinstance(error, RuntimeError) and "failed" in str(error)
+        assert "not an Exception" in str(error)
+    assert (worker["state"], worker["restarts"]) == ("ready", 0)
 
 
 def test_actor_that_ray_gave_up_is_replaced(ray_session: Any, bundle: Path):

@@ -248,6 +248,24 @@ def test_model_of_another_shape_is_refused(tokenizer: Tokenizer, tmp_path: Path)
         save_bundle(model, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
 
 
+def test_model_that_returns_probabilities_is_refused(tokenizer: Tokenizer, tmp_path: Path):
+    model = make_model(vocabulary=7, classes=3)
+    softmax = keras.Model(model.input, keras.layers.Softmax()(model.output))
+
+    with pytest.raises(ValueError, match="`model` must return logits, not probabilities"):
+        save_bundle(softmax, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_that_answers_nan_is_refused(tokenizer: Tokenizer, tmp_path: Path):
+    model = make_model(vocabulary=7, classes=3)
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+
+    with pytest.raises(ValueError, match=r"finite logits. Received: \[nan, nan, nan\]"):
+        save_bundle(model, tmp_path / "b", tokenizer=tokenizer, labels=LABELS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_opening_needs_no_tensorflow(original: Bundle):
     code = (
         "import sys; from tfdistill.export import open_bundle; open_bundle(sys.argv[1]);"

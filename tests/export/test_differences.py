@@ -53,6 +53,17 @@ def test_nan_is_reported_and_not_hidden() -> None:
     assert np.isnan(found["max_error"][0]) and np.isnan(found["cosine"][0])
 
 
+def test_nan_agrees_with_nothing_and_is_no_class() -> None:
+    nan, good = {"y": np.full((1, 2), np.nan)}, {"y": np.array([[1.0, 0.0]])}
+    label = np.array([0])
+    # argmax of NaN is 0, which would be agreement and a right answer in all three.
+    for model, file in ((nan, nan), (nan, good), (good, nan)):
+        found = measures(model, file, output="y", labels=label)
+        assert found["agreement"].tolist() == [0.0]
+        assert found["model_accuracy"].tolist() == [float(model is good)]
+        assert found["file_accuracy"].tolist() == [float(file is good)]
+
+
 def test_zero_answers_that_are_equal_have_cosine_one() -> None:
     zeros = {"y": np.zeros((1, 2))}
     assert measures(zeros, zeros, output="y")["cosine"].tolist() == [1.0]

@@ -183,3 +183,20 @@ def test_a_missing_folder_is_refused_before_the_work(encoder: keras.Model, tmp_p
 
 def test_any_suffix_is_fine(subclassed: keras.Model, tmp_path: Path) -> None:
     assert to_tflite(subclassed, tmp_path / "student").name == "student"
+
+
+def test_calibration_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    data = np.ones((4, 2), "float32")
+    data[1] = np.nan
+
+    with pytest.raises(ValueError, match="`calibration` must hold finite .* 2 of 8 .*input 'x'"):
+        to_tflite(dense_model(np.eye(2)), tmp_path / "a.tflite", quantize="int8", calibration=data)
+
+
+def test_calibration_of_a_dataset_or_generator_is_refused(tmp_path: Path) -> None:
+    rows = np.ones((4, 2), "float32")
+    for data in (tf.data.Dataset.from_tensor_slices(rows), iter(rows), lambda: iter(rows)):
+        with pytest.raises(TypeError, match=f"must be an array, .*Received: {type(data).__name__}"):
+            to_tflite(
+                dense_model(np.eye(2)), tmp_path / "a.tflite", quantize="int8", calibration=data
+            )

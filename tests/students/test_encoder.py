@@ -119,3 +119,28 @@ def test_a_width_that_the_heads_cannot_share_is_refused():
 def test_dropout_out_of_range_is_refused(dropout: float):
     with pytest.raises(ValueError, match=r"`dropout` must be a fraction in \[0, 1\)"):
         build(dropout=dropout)
+
+
+@pytest.mark.parametrize("dropout", ["0.1", None, True])
+def test_dropout_that_is_no_number_is_refused(dropout):
+    with pytest.raises(TypeError, match=f"`dropout` must be a fraction .*dropout={dropout!r}"):
+        build(dropout=dropout)
+
+
+@pytest.mark.parametrize("value", [2.0, "2", True, None])
+def test_a_size_of_another_type_is_refused(value):
+    with pytest.raises(ValueError, match=f"`num_layers` must be an int .*num_layers={value!r}"):
+        build(num_layers=value)
+
+
+def test_no_seed_gives_another_start_each_time():
+    first, second = build(seed=None), build(seed=None)
+    assert any(
+        (a != b).any() for a, b in zip(first.get_weights(), second.get_weights(), strict=True)
+    )
+
+
+def test_a_text_of_padding_alone_is_pooled_to_zeros():
+    model = build()
+    pooled = keras.Model(model.input, model.get_layer("pooling").output)
+    np.testing.assert_array_equal(pooled(ids([])), np.zeros((1, 8)))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfdistill.students import principal_components, start_embedding, text_encoder
-from tfdistill.students.initialize import start_from_seed
+from tfdistill.students.initialize import initial_values
 
 
 def test_the_directions_are_those_of_greatest_variance(rng: np.random.Generator):
@@ -48,12 +48,26 @@ def test_the_rows_of_kept_words_are_the_teachers_and_nothing_else_changes(
 ):
     student, table, kept_ids = small_student(), rng.normal(size=(9, 5)), np.array([0, 4, 8])
     before = student.get_weights()
-    start_embedding(student, teacher_table=table, kept_ids=kept_ids)
-    embedding = student.get_layer("token_embedding").embeddings.numpy()
+    started = start_embedding(student, teacher_table=table, kept_ids=kept_ids)
+    embedding = started.get_layer("token_embedding").embeddings.numpy()
     reduced = principal_components(table[kept_ids], width=2)
     np.testing.assert_allclose(embedding, reduced * 0.02 / reduced.std(), rtol=1e-6)
-    for old, new in zip(before[1:], student.get_weights()[1:], strict=True):
+    for old, new in zip(before[1:], started.get_weights()[1:], strict=True):
         np.testing.assert_array_equal(old, new)
+    for old, new in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_ids_that_the_teacher_does_not_have_are_refused():
+    with pytest.raises(ValueError, match=r"`kept_ids` must be rows .* in \[0, 5\).*from 0 to 5"):
+        start_embedding(small_student(), teacher_table=np.eye(5), kept_ids=np.array([0, 1, 5]))
+
+
+def test_a_table_of_equal_rows_is_refused():
+    with pytest.raises(ValueError, match="`teacher_table` must have rows that differ"):
+        start_embedding(
+            small_student(), teacher_table=np.ones((5, 4)), kept_ids=np.array([0, 1, 2])
+        )
 
 
 def test_another_number_of_rows_is_refused():
@@ -63,9 +77,21 @@ def test_another_number_of_rows_is_refused():
 
 def test_kernels_start_inside_glorots_bounds():
     model = keras.Sequential([keras.Input((60,)), keras.layers.Dense(40)])
-    start_from_seed(model, seed=1)
-    kernel = model.layers[0].kernel.numpy()
+    before = model.layers[0].kernel.numpy()
+    ((variable, kernel),) = initial_values(model, seed=1)
+    assert variable is model.layers[0].kernel
+    np.testing.assert_array_equal(variable, before)
     limit = np.sqrt(6 / 100)
     assert 0.95 * limit < np.abs(kernel).max() <= limit
     # The variance of a uniform distribution is limit² / 3; 2,400 draws come within 5 %.
     assert kernel.var() == pytest.approx(limit**2 / 3, rel=0.05)
+
+
+def test_components_equal_the_hand_computed_ones():
+    # Centered on (1, 1): (±2, ±2) along the diagonal and (∓1, ±1) across it.
+    table = np.array([[3.0, 3.0], [-1.0, -1.0], [0.0, 2.0], [2.0, 0.0]])
+    reduced = principal_components(table, width=2)
+    expected = np.sqrt(2.0) * np.array([[2, 0], [-2, 0], [0, 1], [0, -1]])
+
+    np.testing.assert_allclose(np.abs(reduced), np.abs(expected), atol=1e-6)
+    np.testing.assert_allclose(reduced[:, 0], expected[:, 0], atol=1e-6)

@@ -44,6 +44,16 @@ def test_what_lies_beyond_the_length_is_not_kept(tokenizer: Tokenizer):
     assert 8 not in kept_ids.tolist()  # [CLS] oil gas [SEP]
 
 
+@pytest.mark.parametrize("length", range(1, 8))
+def test_a_word_that_is_cut_in_the_middle_keeps_its_other_pieces(tokenizer: Tokenizer, length: int):
+    # "prices" is price ##s: without ##s the small tokenizer would see an unknown word.
+    texts = ["oil prices wheatless gas"]
+    small, kept_ids = cut_vocabulary(tokenizer, texts, sequence_length=length)
+    new = encode(small, texts, sequence_length=length)
+
+    np.testing.assert_array_equal(kept_ids[new], encode(tokenizer, texts, sequence_length=length))
+
+
 def test_the_given_tokenizer_is_left_as_it_was(tokenizer: Tokenizer):
     tokenizer.enable_padding(length=3)
     before = tokenizer.to_str()
@@ -82,3 +92,31 @@ def test_no_texts_are_refused(tokenizer: Tokenizer):
 def test_a_tokenizer_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="`tokenizer` must be a WordPiece tokenizer.*BPE"):
         cut_vocabulary(Tokenizer(BPE()), ["oil"], sequence_length=8)
+
+
+@pytest.mark.parametrize("texts", ["oil", ["oil", None]])
+def test_texts_that_are_no_list_of_str_are_refused(tokenizer: Tokenizer, texts):
+    with pytest.raises(TypeError, match="`texts` must be a list of str. Received: texts"):
+        encode(tokenizer, texts, sequence_length=8)
+    with pytest.raises(TypeError, match="`texts` must be a list of str. Received: texts"):
+        cut_vocabulary(tokenizer, texts, sequence_length=8)
+
+
+def test_an_array_of_texts_is_fine(tokenizer: Tokenizer):
+    assert cut_vocabulary(tokenizer, np.array(["oil"]), sequence_length=8)[1].tolist()[-1] == 4
+
+
+def test_a_length_below_the_special_tokens_is_still_the_length(tokenizer: Tokenizer):
+    assert encode(tokenizer, ["oil gas"], sequence_length=1).shape == (1, 1)
+
+
+def test_a_tokenizer_without_a_row_for_unknown_words_is_refused():
+    tokenizer = Tokenizer(WordPiece({"[PAD]": 0, "oil": 1}, unk_token="[UNK]"))
+    with pytest.raises(ValueError, match="`tokenizer` must have a row for unknown words"):
+        cut_vocabulary(tokenizer, ["oil"], sequence_length=8)
+
+
+def test_a_tokenizer_with_padding_elsewhere_is_refused():
+    tokenizer = Tokenizer(WordPiece({"[UNK]": 0, "[PAD]": 1, "oil": 2}, unk_token="[UNK]"))
+    with pytest.raises(ValueError, match="padding token at id 0.*'\\[UNK\\]' there"):
+        cut_vocabulary(tokenizer, ["oil"], sequence_length=8)

@@ -130,6 +130,11 @@ class Agent:
             probabilities=tuple(probabilities.tolist()),
         )
 
+    def run_blank(self) -> None:
+        """Runs the model on a row of padding, for what measures time: no text may be refused."""
+        blank = np.zeros((1, self.bundle.sequence_length), dtype=self._input.dtype)
+        self._interpreter.run({self._input.name: blank})
+
     def __repr__(self) -> str:
         return (
             f"Agent({str(self.bundle.path)!r}, classes={len(self.labels)}, "

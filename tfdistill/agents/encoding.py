@@ -8,13 +8,14 @@ end, such as `[SEP]`) and filled up with id 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import tokenizers
 
-__all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts"]
+__all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
 
 
 class UnusableTextError(ValueError):
@@ -69,15 +70,16 @@ class TextEncoder:
 
     def __init__(self, tokenizer_json: str, *, sequence_length: int) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
+            with panics_as_errors():
+                self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
+                self._tokenizer.no_padding()
+                self._tokenizer.enable_truncation(max_length=sequence_length)
         except Exception as error:  # the library raises plain Exception
             raise ValueError(
                 f"`tokenizer_json` must be a tokenizer that `tokenizers` {tokenizers.__version__} "
                 f"reads. Received: {len(tokenizer_json)} characters that are not ({error}). Save "
                 "the bundle again, or upgrade `tokenizers`."
             ) from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length=sequence_length)
         self.sequence_length = sequence_length
         special = {
             token_id
@@ -100,7 +102,8 @@ class TextEncoder:
                 a word or a part of a word that the tokenizer knows.
         """
         try:
-            ids = self._tokenizer.encode(text).ids[: self.sequence_length]
+            with panics_as_errors():
+                ids = self._tokenizer.encode(text).ids[: self.sequence_length]
         except Exception as error:  # the library raises plain Exception
             raise UnusableTextError(
                 text, f"be text that the tokenizer takes ({' '.join(str(error).split())})"
@@ -114,6 +117,21 @@ class TextEncoder:
         row = np.zeros(self.sequence_length, dtype=np.int32)
         row[: len(ids)] = ids
         return row
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Turns a panic of the Rust library into a RuntimeError.
+
+    A panic arrives as a `BaseException`, which would end a lane's thread or a worker as Ctrl-C
+    does, though it is one text's fault: a regular expression that backtracks too long is enough.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"tokenizers panicked: {error}") from error
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:

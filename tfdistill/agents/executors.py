@@ -136,12 +136,12 @@ class LaneExecutor:
             except LaneLostError as error:
                 self._lose_lane(error)
                 return
-            except Exception as error:  # unforeseen: its texts must fail rather than wait for ever
+            except BaseException as error:  # unforeseen: its texts must fail, not wait for ever
                 self.queue.give_up(batch, error)
                 self._lose_lane(error)
                 return
 
-    def _lose_lane(self, error: Exception) -> None:
+    def _lose_lane(self, error: BaseException) -> None:
         with self._lock:
             self._alive -= 1
             last = self._alive == 0

@@ -36,7 +36,7 @@ class OpenedExecutor:
         name: "inline", "threads" or "ray".
         reason: Why this one, in words.
         chunk_size: The largest batch.
-        owns_session: Whether a Ray session was started for it.
+        session: The Ray session that it has a share of, as named by `ray_session.acquire`.
     """
 
     bundle: Bundle
@@ -44,13 +44,15 @@ class OpenedExecutor:
     name: str
     reason: str
     chunk_size: int
-    owns_session: bool
+    session: str | None
 
     def shut_down(self, *, cancel: bool, patience_s: float | None) -> None:
-        """Ends the agents, and the Ray session if it is ours."""
-        self.executor.close(cancel=cancel, patience_s=patience_s)
-        if self.owns_session:
-            ray_session.release()
+        """Ends the agents, and the Ray session if it is ours and nobody else uses it."""
+        try:
+            self.executor.close(cancel=cancel, patience_s=patience_s)
+        finally:
+            if self.session is not None:
+                ray_session.release(self.session)
 
 
 def open_executor(
@@ -75,12 +77,12 @@ def open_executor(
     if executor == "auto":
         name, reason = planning.choose_executor(agents, text)
     running: InlineExecutor | LaneExecutor
-    owns_session = False
+    session = None
     if name == "inline":
         size = 1 if chunk_size == "auto" else chunk_size
         running = InlineExecutor(agents[0])
     else:
-        lanes, handover_s, most, owns_session = _open_lanes(
+        lanes, handover_s, most, session = _open_lanes(
             name, agents, num_agents=num_agents, threads=threads_per_agent
         )
         size = (
@@ -92,7 +94,7 @@ def open_executor(
         )
         label = f"tfdistill-pool-{next(_numbers)}"
         running = LaneExecutor(lanes, chunk_size=size, name=label)
-    return OpenedExecutor(agents[0].bundle, running, name, reason, size, owns_session)
+    return OpenedExecutor(agents[0].bundle, running, name, reason, size, session)
 
 
 def check_count(argument: str, value: object, *, hint: str = "") -> None:
@@ -108,17 +110,17 @@ def check_count(argument: str, value: object, *, hint: str = "") -> None:
 
 def _open_lanes(
     name: str, agents: list[Agent], *, num_agents: int, threads: int
-) -> tuple[Sequence[Lane], float, int, bool]:
-    """Returns lanes, the seconds to hand a batch over, the largest chunk, and session ownership."""
+) -> tuple[Sequence[Lane], float, int, str | None]:
+    """Returns lanes, the seconds to hand a batch over, the largest chunk, and the Ray session."""
     if name == "threads":
-        return [ThreadLane(agent) for agent in agents], _THREAD_HANDOVER_S, _MOST_FOR_THREADS, False
+        return [ThreadLane(agent) for agent in agents], _THREAD_HANDOVER_S, _MOST_FOR_THREADS, None
     from tfdistill.agents.ray_executor import open_ray_lanes
 
-    owns_session = ray_session.acquire()
+    session = ray_session.acquire()
     try:
         lanes = open_ray_lanes(str(agents[0].bundle.path), num_agents=num_agents, threads=threads)
-        return lanes, lanes[0].time_handover(), _MOST_FOR_RAY, owns_session
+        return lanes, lanes[0].time_handover(), _MOST_FOR_RAY, session
     except BaseException:
-        if owns_session:
-            ray_session.release()
+        if session is not None:
+            ray_session.release(session)
         raise

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import tokenizers
 
 from tfdistill.agents.agent import Agent, Prediction
+from tfdistill.agents.encoding import panics_as_errors
 
 __all__ = ["available_cores", "choose_executor", "chunk_for", "sample_text", "time_per_text"]
 
@@ -30,35 +31,38 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def sample_text(agent: Agent) -> str:
+def sample_text(agent: Agent) -> str | None:
     """Makes up a text that the agent can answer, about as long as its model takes.
 
     Args:
         agent: The agent whose tokenizer is asked for words.
 
     Returns:
-        The text: words from all over the vocabulary, or the labels where those give none.
+        The text: words from all over the vocabulary, or the labels where those give none. None
+        where the agent refuses both.
     """
     tokenizer = tokenizers.Tokenizer.from_file(str(agent.bundle.tokenizer_path))
     step = max(1, tokenizer.get_vocab_size() // agent.bundle.sequence_length)
     ids = range(0, tokenizer.get_vocab_size(), step)
-    words = tokenizer.decode(list(ids), skip_special_tokens=True)
-    labels = " ".join(agent.labels)
-    return words if isinstance(agent.answer(words), Prediction) else labels
+    with panics_as_errors():
+        words = tokenizer.decode(list(ids), skip_special_tokens=True)
+    texts = (words, " ".join(agent.labels))
+    return next((text for text in texts if isinstance(agent.answer(text), Prediction)), None)
 
 
-def time_per_text(agent: Agent, text: str, *, seconds: float = 0.05) -> float:
-    """Measures how long one text takes in this process, in seconds."""
-    agent.answer(text)  # the first call allocates
-    return _repeat(lambda: agent.answer(text), seconds=seconds)
+def time_per_text(agent: Agent, text: str | None, *, seconds: float = 0.05) -> float:
+    """Measures how long one text takes in this process, in seconds; None: the model alone."""
+    call = _work(agent, text)
+    call()  # the first call allocates
+    return _repeat(call, seconds=seconds)
 
 
-def choose_executor(agents: Sequence[Agent], text: str) -> tuple[str, str]:
+def choose_executor(agents: Sequence[Agent], text: str | None) -> tuple[str, str]:
     """Chooses between a loop, threads and Ray.
 
     Args:
         agents: As many agents as the pool will have.
-        text: What to measure with.
+        text: What to measure with; None measures the model alone.
 
     Returns:
         "inline", "threads" or "ray", and a sentence that says why.
@@ -99,13 +103,21 @@ def chunk_for(text_s: float, *, handover_s: float, most: int) -> int:
     return max(1, min(most, math.ceil(10 * handover_s / text_s)))
 
 
-def _threads_per_second(agents: Sequence[Agent], text: str, *, seconds: float = 0.1) -> float:
+def _work(agent: Agent, text: str | None) -> Callable[[], object]:
+    """Returns the call that is timed: a refusal takes no time, so it must never be that."""
+    return agent.run_blank if text is None else lambda: agent.answer(text)
+
+
+def _threads_per_second(
+    agents: Sequence[Agent], text: str | None, *, seconds: float = 0.1
+) -> float:
     counts = [0] * len(agents)
     end = time.perf_counter() + seconds
 
     def work(index: int) -> None:
+        call = _work(agents[index], text)
         while time.perf_counter() < end:
-            agents[index].answer(text)
+            call()
             counts[index] += 1
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(len(agents))]

@@ -18,6 +18,7 @@ pulse now and then, and a pulse of another incarnation means that the answer wil
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from typing import Any
@@ -60,14 +61,17 @@ class RayLane:
         self._pid = 0
         self._state = "starting"
         self._restarts = 0
-        self.quarantined = 0
 
     def serve(self, items: list[WorkItem], queue: WorkQueue) -> None:
         """Has the worker answer the items, and deals with its death."""
-        if items[0].suspect:
-            self._serve_suspect(items[0], queue)
-        else:
-            self._serve_batch(items, queue)
+        try:
+            if items[0].suspect:
+                self._serve_suspect(items[0], queue)
+            else:
+                self._serve_batch(items, queue)
+        except BaseException:
+            self._state = "lost"
+            raise
 
     def describe(self) -> dict[str, Any]:
         """Returns the process id, the state and the number of restarts."""
@@ -76,7 +80,10 @@ class RayLane:
     def close(self) -> None:
         """Ends the worker process."""
         self._state = "closed"
-        if self._ray.is_initialized():
+        if not self._ray.is_initialized():
+            return
+        # The session that had the worker may be gone, and another one running in its place.
+        with contextlib.suppress(self._ray.exceptions.ActorHandleNotFoundError):
             self._ray.kill(self._actor, no_restart=True)
 
     def wait_ready(self, *, deadline: float) -> None:
@@ -126,10 +133,11 @@ class RayLane:
         try:
             answers = self._await(reference)
         except _WorkerLostError:
-            for item in items:
-                item.suspect = True
-            queue.put_back(items)
+            _suspect(items, queue)
             self._revive()
+            return
+        except self._ray.exceptions.RayTaskError:  # no answers, though the worker lives
+            _suspect(items, queue)
             return
         if answers is None:
             queue.put_back(items)
@@ -155,6 +163,10 @@ class RayLane:
                     queue.put_back([item])
                     self._revive()
                     return
+        except self._ray.exceptions.RayTaskError as error:
+            reason = f"The text {_shown(item.text)} failed in its worker: {_last_line(error)}"
+            queue.finish(item, RuntimeError(reason))
+            return
         except _WorkerLostError:
             if "started" in kinds:
                 _charge(item, quick="slow" not in kinds)
@@ -162,7 +174,6 @@ class RayLane:
             if verdict is None:
                 queue.put_back([item])
             else:
-                self.quarantined += 1
                 queue.finish(item, verdict)
         self._revive()
 
@@ -204,7 +215,6 @@ class RayLane:
                 self._actor = self._actor_class.remote(*self._arguments)
                 self.wait_ready(deadline=deadline)
         except (LaneLostError, TimeoutError) as error:
-            self._state = "lost"
             raise LaneLostError(
                 f"The workers of this AgentPool are gone and do not come back: {error}. Look at "
                 "the bundle and at Ray's logs, then create a new AgentPool."
@@ -250,6 +260,12 @@ def open_ray_lanes(bundle: str, *, num_agents: int, threads: int) -> list[RayLan
     return lanes
 
 
+def _suspect(items: list[WorkItem], queue: WorkQueue) -> None:
+    for item in items:
+        item.suspect = True
+    queue.put_back(items)
+
+
 def _charge(item: WorkItem, *, quick: bool) -> None:
     # A lane runs a suspect only when its worker has nothing else; what counts as "alone" is the
     # attempt after the second charge.
@@ -260,19 +276,23 @@ def _charge(item: WorkItem, *, quick: bool) -> None:
 
 def _verdict(item: WorkItem) -> Exception | None:
     """Returns the error that ends a text's attempts, or None if it may be tried again."""
-    shown = item.text if len(item.text) <= 80 else item.text[:80] + "…"
+    shown = _shown(item.text)
     if item.lonely_charges >= 3:
         return QuarantinedTextError(
-            f"The text {shown!r} is quarantined: {item.charges} workers died on it, the last "
+            f"The text {shown} is quarantined: {item.charges} workers died on it, the last "
             "ones alone and at once. The other texts were not affected. Try it in a process "
             "that you can lose: `Agent(bundle).predict([text])`."
         )
     if item.charges >= _MAX_CHARGES:
         return QuarantinedTextError(
-            f"The text {shown!r} is given up: {item.charges} workers died while they had it. "
+            f"The text {shown} is given up: {item.charges} workers died while they had it. "
             "The other texts were not affected."
         )
     return None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + "…")
 
 
 def _last_line(error: BaseException) -> str:

@@ -35,9 +35,10 @@ class RayAgent:
 
     `RayAgent.remote(bundle)` returns a Ray actor at once; its `predict.remote(texts)` returns an
     object reference, and `ray.get` the list of `Prediction`, equal to what `Agent.predict` returns
-    here. The actor holds no CPU while it waits (Ray's default for actors), so that several agents
-    fit on few cores. A path is sent, never a model: an interpreter cannot be pickled. If no Ray
-    session runs, one is started quietly; it ends with the program or with `ray.shutdown()`.
+    here. A path is sent, never a model: an interpreter cannot be pickled. The actor holds no CPU
+    while it waits (Ray's default for actors), so that several agents fit on few cores;
+    `RayAgent.options(num_cpus=1).remote(bundle)` asks for something else. If no Ray session runs,
+    one is started quietly; it ends with the program or with `ray.shutdown()`.
 
     Example:
         >>> import ray
@@ -62,11 +63,41 @@ class RayAgent:
             FileNotFoundError: If there is no such folder.
             ValueError: If it is not a sound bundle.
         """
-        path = open_bundle(bundle).path  # a bad bundle is an error here, not in a worker's log
-        ray = ray_session.import_ray()
-        if not ray.is_initialized():
-            ray_session.start(ray)
-        return _ray_agent().remote(PACKAGE_ROOT, str(path), threads)
+        return _start(bundle, threads=threads, options={})
+
+    @staticmethod
+    def options(**options: Any) -> RayAgentOptions:
+        """Sets Ray's options of the actor, such as `num_cpus`, `name` or `max_restarts`.
+
+        Args:
+            **options: Keyword arguments of `ActorClass.options` in Ray.
+
+        Returns:
+            An object with the same `remote` method.
+        """
+        return RayAgentOptions(options)
+
+
+class RayAgentOptions:
+    """Is `RayAgent` with options of Ray; made by `RayAgent.options`.
+
+    Args:
+        options: Keyword arguments of `ActorClass.options` in Ray.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = dict(options)
+
+    def remote(self, bundle: str | os.PathLike[str], *, threads: int = 1) -> Any:
+        """Starts the worker process, as `RayAgent.remote` does."""
+        return _start(bundle, threads=threads, options=self._options)
+
+
+def _start(bundle: str | os.PathLike[str], *, threads: int, options: dict[str, Any]) -> Any:
+    path = open_bundle(bundle).path  # a bad bundle is an error here, not in a worker's log
+    # A share that is never given back: closing a pool must not end agents that still work.
+    ray_session.acquire()
+    return _ray_agent().options(**options).remote(PACKAGE_ROOT, str(path), threads)
 
 
 @functools.cache
@@ -139,7 +170,14 @@ def make_pool_worker() -> type:
                 return
             yield "started", None
             answers: list[Any] = []
-            thread = threading.Thread(target=lambda: answers.append(self.answer(text)))
+
+            def work() -> None:
+                try:
+                    answers.append(self.answer(text))
+                except BaseException as error:  # would end the thread without an answer
+                    answers.append(RuntimeError(f"The worker failed on this text: {error!r}"))
+
+            thread = threading.Thread(target=work)
             thread.start()
             thread.join(quick_s)
             if thread.is_alive():

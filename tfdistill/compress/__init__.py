@@ -6,7 +6,8 @@ it into a plain one. Techniques compose in the order in which they are applied.
 
 from tfdistill.compress.pruning import Prune, prune_low_magnitude
 from tfdistill.compress.quantization import Quantize, fake_quantize, quantize_aware
-from tfdistill.compress.transform import Compressed, WeightTransform, strip
+from tfdistill.compress.technique import WeightTransform
+from tfdistill.compress.transform import Compressed, strip
 
 __all__ = [
     "Compressed",

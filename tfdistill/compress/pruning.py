@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from tfdistill._keras import full_name, tfmot
 from tfdistill.compress.targets import Patterns, Target
-from tfdistill.compress.transform import Compressed, WeightSlot, WeightTransform, append
+from tfdistill.compress.technique import WeightSlot, WeightTransform
+from tfdistill.compress.transform import Compressed, append
 
 __all__ = ["Prune", "prune_low_magnitude"]
 
@@ -110,10 +111,10 @@ class Prune(WeightTransform):
         self.schedule = pruning_schedule
 
     @property
-    def target_sparsity(self) -> float:
-        """The share of zeros that the schedule ends with."""
-        config = self.schedule.get_config()["config"]
-        return float(config.get("final_sparsity", config.get("target_sparsity", np.nan)))
+    def target_sparsity(self) -> float | None:
+        """The share of zeros that the schedule ends with; None if it is one of your own."""
+        config = self.schedule.get_config().get("config", {})
+        return config.get("final_sparsity", config.get("target_sparsity"))
 
     def create(self, owner: Compressed, target: Target) -> WeightSlot:
         """Adds the mask and the threshold of one weight to the model."""
@@ -131,12 +132,13 @@ class _PruneSlot(WeightSlot):
         super().__init__(transform, target)
         self.mask = owner.add_state(target, "mask", shape=target.variable.shape, initial=1.0)
         self.threshold = owner.add_state(target, "threshold", shape=(), initial=0.0)
-        # Taken here, where no autocast scope can hide the variable behind a tensor.
-        step, weight = owner.step.value, target.variable.value
-        mask, threshold = self.mask.value, self.threshold.value
+        # The schedule counts from here, and not from the first step of an earlier technique.
+        self.start = owner.add_state(target, "start", shape=(), initial=0, dtype="int64")
+        step, mask, threshold = owner.step.value, self.mask.value, self.threshold.value
+        start = self.start.value
         self._pruning = _pruning_class()(
-            training_step_fn=lambda: step,
-            pruning_vars=[(weight, mask, threshold)],
+            training_step_fn=lambda: step - start,
+            pruning_vars=[(self.weight, mask, threshold)],
             pruning_schedule=transform.schedule,
             block_size=[1, 1],
             block_pooling_type="AVG",
@@ -144,14 +146,17 @@ class _PruneSlot(WeightSlot):
 
     @property
     def state(self) -> dict[str, keras.Variable]:
-        return {"mask": self.mask, "threshold": self.threshold}
+        return {"mask": self.mask, "threshold": self.threshold, "start": self.start}
+
+    def begin(self, step: keras.Variable) -> None:
+        self.start.assign(step)
 
     def update(self) -> None:
         with tf.control_dependencies([self._pruning.conditional_mask_update()]):
             self._pruning.weight_mask_op()
 
     def remask(self) -> None:
-        self.target.variable.assign(self.target.variable * self.mask)
+        self.weight.assign(self.weight * self.mask)
 
     def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
         # While training the weight itself was masked in `update`: a mask in the graph would
@@ -159,9 +164,10 @@ class _PruneSlot(WeightSlot):
         return value if training else value * tf.cast(self.mask, value.dtype)
 
     def shortfall(self) -> str | None:
-        reached = 1.0 - float(np.mean(self.mask.numpy()))
-        promised = self.transform.target_sparsity
-        if reached >= promised - 1.0 / self.mask.numpy().size - 1e-3:
+        masked = self.weight.numpy() * self.mask.numpy()
+        reached, promised = float(np.mean(masked == 0)), self.transform.target_sparsity
+        # TF-MOT rounds to whole weights and keeps one; its last update may fall short of the end.
+        if promised is None or reached >= promised - 1.0 / masked.size - 1e-3:
             return None
         return f"{self.target.path}: sparsity {reached:.3f} of {promised:.3f}"
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from tfdistill._keras import tfmot
 from tfdistill.compress.targets import Patterns, Target
-from tfdistill.compress.transform import Compressed, WeightSlot, WeightTransform, append
+from tfdistill.compress.technique import WeightSlot, WeightTransform
+from tfdistill.compress.transform import Compressed, append
 
 __all__ = ["Quantize", "fake_quantize", "quantize_aware"]
 
@@ -124,8 +125,9 @@ class _QuantizeSlot(WeightSlot):
         )
         channels = () if self._axis is None else (target.matrix_shape[self._axis],)
         self._ranges = {
-            name: owner.add_state(target, f"{name}_{transform.bits}_bits", shape=channels,
-                                  initial=initial)
+            name: owner.add_state(
+                target, f"{name}_{transform.bits}_bits", shape=channels, initial=initial
+            )
             for name, initial in (("min_var", -6.0), ("max_var", 6.0))
         }
         self._weights = {name: variable.value for name, variable in self._ranges.items()}

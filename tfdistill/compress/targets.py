@@ -25,7 +25,7 @@ class Target:
     """One weight tensor that can be compressed.
 
     Attributes:
-        path: Path of the variable, as Keras names it, e.g. "encoder_0/query/kernel".
+        path: Names of the layers around it and its own, e.g. "encoder_0/attention/query/kernel".
         variable: The Keras variable.
         kind: "kernel" or "embedding".
         matrix_shape: The tensor seen as `[inputs, outputs]`; for an embedding `[ids, width]`.
@@ -59,19 +59,30 @@ def find_targets(model: keras.Model) -> list[Target]:
         >>> [(target.path, target.matrix_shape) for target in find_targets(model)]
         [('scores/kernel', (4, 2))]
     """
+    paths = _layer_paths(model)
     found: dict[int, Target] = {}
     for layer in model._flatten_layers():
-        target = _target_of(layer)
+        target = _target_of(layer, paths.get(id(layer), layer.name))
         if target is not None:
             found.setdefault(id(target.variable), target)
-    paths = [target.path for target in found.values()]
-    duplicates = {path for path in paths if paths.count(path) > 1}
-    return [
-        target
-        if target.path not in duplicates
-        else Target(f"{target.path}#{index}", target.variable, target.kind, target.matrix_shape)
-        for index, target in enumerate(found.values())
-    ]
+    return list(found.values())
+
+
+def _layer_paths(model: keras.Model) -> dict[int, str]:
+    """Names each layer by the layers around it, as `model.get_layer` finds them.
+
+    `variable.path` will not do: Keras writes it once, where the layer is built first, and a
+    copy or a loaded file gets other ones.
+    """
+    paths: dict[int, str] = {}
+    open_layers: list[tuple[str, keras.layers.Layer]] = [("", model)]
+    while open_layers:
+        prefix, parent = open_layers.pop()
+        for layer in parent._flatten_layers(include_self=False, recursive=False):
+            if id(layer) not in paths:
+                paths[id(layer)] = f"{prefix}{layer.name}"
+                open_layers.append((f"{paths[id(layer)]}/", layer))
+    return paths
 
 
 def select(targets: Iterable[Target], *, include: Patterns, exclude: Patterns) -> list[Target]:
@@ -130,7 +141,7 @@ def _patterns(argument: str, globs: Patterns) -> list[str]:
         return []
     if isinstance(globs, str):
         return [globs]
-    if not all(isinstance(glob, str) for glob in globs):
+    if not isinstance(globs, Sequence) or not all(isinstance(glob, str) for glob in globs):
         raise TypeError(
             f"`{argument}` must be a glob or a list of globs over layer paths. "
             f"Received: {argument}={globs!r}."
@@ -138,13 +149,13 @@ def _patterns(argument: str, globs: Patterns) -> list[str]:
     return list(globs)
 
 
-def _target_of(layer: keras.layers.Layer) -> Target | None:
+def _target_of(layer: keras.layers.Layer, path: str) -> Target | None:
     """Recognizes the weight of a layer by the layer's kind."""
     if not layer.built:
         return None
     if isinstance(layer, keras.layers.Embedding):
         table = layer.embeddings
-        return Target(table.path, table, "embedding", (table.shape[0], table.shape[1]))
+        return Target(f"{path}/{table.name}", table, "embedding", (table.shape[0], table.shape[1]))
     convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
     if isinstance(layer, (keras.layers.Dense, keras.layers.EinsumDense, *convolutions)):
         kernel = layer.kernel
@@ -155,7 +166,7 @@ def _target_of(layer: keras.layers.Layer) -> Target | None:
         if split is None:
             return None
         inputs, outputs = math.prod(shape[:split]), math.prod(shape[split:])
-        return Target(kernel.path, kernel, "kernel", (inputs, outputs))
+        return Target(f"{path}/{kernel.name}", kernel, "kernel", (inputs, outputs))
     return None
 
 

@@ -13,73 +13,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfdistill._keras import check_model
 from tfdistill.compress.copying import copy_model
 from tfdistill.compress.remasking import with_remasking
-from tfdistill.compress.targets import Patterns, Target, find_targets, select
+from tfdistill.compress.targets import Target, find_targets, select
+from tfdistill.compress.technique import WeightSlot, WeightTransform
 
-__all__ = ["Compressed", "WeightSlot", "WeightTransform", "append", "strip"]
-
-
-class WeightTransform:
-    """One technique in a recipe: says what it applies to and makes a slot for each weight.
-
-    Args:
-        include: Globs over layer paths; None takes all kernels and embeddings.
-        exclude: Globs over layer paths to leave alone.
-    """
-
-    def __init__(self, *, include: Patterns = None, exclude: Patterns = None) -> None:
-        self.include = include
-        self.exclude = exclude
-
-    def create(self, owner: Compressed, target: Target) -> WeightSlot:
-        """Makes the slot that holds this technique's state for one weight."""
-        raise NotImplementedError(f"{type(self).__name__} has to define `create`.")
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, for `.keras` files."""
-        return {"include": self.include, "exclude": self.exclude}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> WeightTransform:
-        """Rebuilds the transform from its config."""
-        return cls(**config)
-
-
-class WeightSlot:
-    """What one technique does to one weight, and the state it keeps for that.
-
-    Args:
-        transform: The technique.
-        target: The weight.
-    """
-
-    def __init__(self, transform: Any, target: Target) -> None:
-        self.transform = transform
-        self.target = target
-
-    @property
-    def state(self) -> dict[str, keras.Variable]:
-        """The slot's variables by name."""
-        return {}
-
-    def update(self) -> None:
-        """Moves the state, once at the start of a training step."""
-
-    def remask(self) -> None:
-        """Brings the weight itself back to what was promised, after the optimizer moved it."""
-
-    def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
-        """Returns the value that the forward pass sees."""
-        return value
-
-    def shortfall(self) -> str | None:
-        """Says what was promised and not reached yet, or None."""
-        return None
+__all__ = ["Compressed", "append", "strip"]
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -96,6 +38,7 @@ class Compressed(keras.Model):
         ValueError: If the model cannot be copied or has nothing to compress.
 
     Example:
+        >>> import numpy as np
         >>> from tfdistill.compress import Prune, Quantize
         >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> small = Compressed(student, recipe=[Prune(sparsity=0.5, steps=10), Quantize(bits=8)])
@@ -120,7 +63,7 @@ class Compressed(keras.Model):
                 f"{student.name!r}. Put all transforms into one recipe, or use `quantize_aware` "
                 "and `prune_low_magnitude`, which add to the recipe."
             )
-        super().__init__(name=name)
+        super().__init__(name=name, dtype=student.dtype_policy)
         self.student: keras.Model = copy_model(student)
         self.recipe = tuple(recipe)
         self.step = self.add_weight(
@@ -135,7 +78,13 @@ class Compressed(keras.Model):
         self.built = True
 
     def add_state(
-        self, target: Target, name: str, *, shape: tuple[int, ...], initial: float
+        self,
+        target: Target,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        initial: float,
+        dtype: str | None = None,
     ) -> keras.Variable:
         """Adds a variable that belongs to one weight; called by the transforms.
 
@@ -144,6 +93,7 @@ class Compressed(keras.Model):
             name: What it holds.
             shape: Its shape.
             initial: The value it starts with.
+            dtype: Its type; None takes that of the weight.
 
         Returns:
             A variable that is not trained.
@@ -151,7 +101,7 @@ class Compressed(keras.Model):
         return self.add_weight(
             name=f"{target.path.replace('/', '_')}_{name}",
             shape=shape,
-            dtype=target.variable.dtype,
+            dtype=dtype or target.variable.dtype,
             initializer=keras.initializers.Constant(initial),
             trainable=False,
         )
@@ -162,13 +112,15 @@ class Compressed(keras.Model):
             self.step.assign(self.step + 1)
             for slot in self._slots:
                 slot.update()
-        with keras.StatelessScope(
-            state_mapping=self.effective_weights(training=bool(training)), collect_losses=True
-        ) as scope:
+        effective = self.effective_weights(training=bool(training))
+        with keras.StatelessScope(collect_losses=True) as scope:
+            for pair in effective:  # `state_mapping=` would round them to the policy's precision
+                scope.add_update(pair)
             outputs = self.student(inputs, training=training)
-        for variable in self.student.variables:  # dropout seeds, batch statistics
+        given = {id(variable) for variable, _ in effective}
+        for variable in self.student.non_trainable_variables:  # dropout seeds, batch statistics
             value = scope.get_current_value(variable)
-            if value is not None and not variable.trainable:
+            if value is not None and id(variable) not in given:  # a frozen kernel stays as it is
                 variable.assign(value)
         for loss in scope.losses:
             self.add_loss(loss)
@@ -186,7 +138,7 @@ class Compressed(keras.Model):
         values: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
         for slot in self._slots:
             variable = slot.target.variable
-            value = values.get(id(variable), (variable, tf.convert_to_tensor(variable)))[1]
+            value = values.get(id(variable), (variable, tf.convert_to_tensor(slot.weight)))[1]
             values[id(variable)] = (variable, slot(value, training=training))
         return list(values.values())
 
@@ -244,6 +196,8 @@ def append(model: keras.Model, transform: WeightTransform) -> Compressed:
     for old, new in zip(model._slots, grown._slots, strict=False):
         for name, variable in old.state.items():
             new.state[name].assign(variable)
+    for new in grown._slots[len(model._slots) :]:
+        new.begin(model.step)
     return grown
 
 
@@ -275,11 +229,11 @@ def strip(model: keras.Model) -> keras.Model:
             f"{unreached[0]}" + (f" (and {len(unreached) - 1} more)." if unreached[1:] else "."),
             stacklevel=2,
         )
-    baked = {v.path: np.asarray(x) for v, x in model.effective_weights(training=False)}
+    baked = {id(own): value for own, value in model.effective_weights(training=False)}
     plain = copy_model(model.student)
     for variable, own in zip(plain.variables, model.student.variables, strict=True):
-        if own.path in baked:
-            variable.assign(baked[own.path])
+        if id(own) in baked:
+            variable.assign(baked[id(own)])
     return plain
 
 

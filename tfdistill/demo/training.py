@@ -104,7 +104,10 @@ def ask_teacher(teacher: keras.Model, data: Encoded, path: Path) -> TeacherCache
     same = keras.Model(ids, teacher(tokens), name="teacher_in_student_ids")
     try:
         return TeacherCache.build(same, data.student_train, path)
-    except ValueError:  # answers of another run: other labels, another seed
+    except ValueError as error:
+        if "must hold answers of the same build" not in str(error):
+            raise
+        # Answers of an earlier run with other labels or another seed.
         return TeacherCache.build(same, data.student_train, path, resume=False)
 
 
@@ -130,8 +133,7 @@ def start_student(backbone: keras.Model, data: Encoded, *, seed: int) -> keras.M
         seed=seed,
     )
     table = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)
-    start_embedding(student, teacher_table=table, kept_ids=data.kept_ids)
-    return student
+    return start_embedding(student, teacher_table=table, kept_ids=data.kept_ids)
 
 
 def train_control(student: keras.Model, data: Encoded, recipe: Recipe) -> keras.Model:

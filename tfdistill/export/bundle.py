@@ -105,7 +105,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     manifests.verify(folder, manifest.files)
     return Bundle(
         path=folder,
-        labels=_check_labels(manifests.read_json(folder, "labels.json")),
+        labels=_read_labels(folder),
         sequence_length=manifest.sequence_length,
         signatures=manifest.signatures,
         tokenizer_path=folder / "tokenizer.json",
@@ -144,7 +144,8 @@ def save_bundle(
     Raises:
         TypeError: If `tokenizer` is not a `tokenizers.Tokenizer` or `labels` not a list of str.
         ValueError: If the number of labels differs from the model's classes, labels repeat, the
-            model has other inputs or outputs, or the tokenizer has more ids than the model.
+            model has other inputs or outputs, returns probabilities or something that is not a
+            number, or the tokenizer has more ids than the model.
         FileExistsError: If something other than a bundle is at `path`.
     """
     if not isinstance(tokenizer, tokenizers.Tokenizer):
@@ -160,8 +161,11 @@ def save_bundle(
         )
     names = _check_labels(labels)
     target = check_free(path)
-    from tfdistill.export.tflite import to_tflite
+    from tfdistill.export.tflite import plain_model, to_tflite
+    from tfdistill.label_loss import refuse_probabilities
 
+    # An agent applies the softmax: twice would give labels that are right, and wrong confidences.
+    refuse_probabilities(plain_model(model), argument="model")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
         # Inside the scratch folder, so that what could not be renamed is cleaned up with it.
         folder = Path(scratch) / "bundle"
@@ -191,6 +195,17 @@ def save_bundle(
         open_bundle(folder)
         put_in_place(folder, target, scratch=Path(scratch))
     return open_bundle(target)
+
+
+def _read_labels(folder: Path) -> tuple[str, ...]:
+    content = manifests.read_json(folder, "labels.json")
+    try:
+        return _check_labels(content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"labels.json in the bundle {str(folder)!r} must be a list of different class names. "
+            f"Received one that is not ({error}). Save the bundle again."
+        ) from error
 
 
 def _check_labels(labels: Any) -> tuple[str, ...]:
@@ -247,13 +262,19 @@ def _try(
     largest_id = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
     ids = np.full((1, sequence_length), largest_id, dtype=inputs[0].dtype)
     try:
-        interpreter.run({inputs[0].name: ids})
+        (logits,) = interpreter.run({inputs[0].name: ids}).values()
     except RuntimeError as error:
         raise ValueError(
             "`tokenizer` must have no id beyond the model's vocabulary. Received: a tokenizer with "
             f"ids up to {largest_id}, on which the model fails ({error}). Build the model with "
             f"vocabulary_size={largest_id + 1} or give the tokenizer it was trained with."
         ) from error
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            "`model` must answer with finite logits. Received: "
+            f"{logits[0].tolist()} for a row of ids {largest_id}. Its weights may be NaN from a "
+            "training that diverged: lower the learning rate and train again."
+        )
     return signatures, sequence_length
 
 

@@ -53,7 +53,9 @@ def measures(
         }
         logits, other = reference[output], candidate[output]
         if logits.ndim > 1 and logits.shape[-1] > 1:
-            top, other_top = logits.argmax(axis=-1), other.argmax(axis=-1)
+            # NaN is no class: -1 for the model and -2 for the file agree with nothing.
+            top = np.where(np.isnan(logits).any(axis=-1), -1, logits.argmax(axis=-1))
+            other_top = np.where(np.isnan(other).any(axis=-1), -2, other.argmax(axis=-1))
             found["agreement"] = _per_example(top == other_top)
             found["kl"] = _per_example(kl_divergence(logits, other))
             if labels is not None:

@@ -229,6 +229,7 @@ def _signatures(described: Mapping[str, Any]) -> Mapping[str, Signature]:
 
 
 def _positive(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"sequence_length is {value!r}, not an int of at least 1")
+    # The largest size of an axis in a flatbuffer; a greater one overflows in the tokenizer.
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise ValueError(f"sequence_length is {value!r}, not an int in [1, 2**31)")
     return value

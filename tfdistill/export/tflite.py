@@ -15,11 +15,13 @@ None       float32                      a reference, and the largest
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdistill._keras import check_model
 from tfdistill.export.atomic import check_target, replacing
@@ -66,11 +68,12 @@ def to_tflite(
         The path of the file.
 
     Raises:
-        TypeError: If `model` is not a Keras 3 model, or `calibration` has another dtype.
+        TypeError: If `model` is not a Keras 3 model, or `calibration` has another dtype or is a
+            dataset or generator.
         ValueError: If the model is unbuilt, has an open axis besides the batch, computes in
             another type than float32, or needs an operation that TFLite lacks; if `quantize` is
             unknown; if `calibration` is missing for "int8", given for another mode, or has
-            another shape.
+            another shape or values that are not finite.
         RuntimeError: If the converter fails on the model.
         OSError: If the file cannot be written. Nothing is left behind.
 
@@ -156,4 +159,19 @@ def _check_calibration(
             "calibration=None. Pass some hundred training examples, or use quantize='dynamic', "
             "which needs none."
         )
-    return named.arrays(calibration, argument="calibration")
+    no_array = (tf.data.Dataset, keras.utils.PyDataset, Iterator)
+    if isinstance(calibration, no_array) or callable(calibration):
+        raise TypeError(
+            "`calibration` must be an array, a dict of arrays by input name, or a list of arrays "
+            f"in the model's order. Received: {type(calibration).__name__}. Collect some hundred "
+            "examples: np.concatenate([np.asarray(batch) for batch in batches])."
+        )
+    arrays = named.arrays(calibration, argument="calibration")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(
+                "`calibration` must hold finite numbers, which the 8-bit grids are made from. "
+                f"Received: {np.count_nonzero(~np.isfinite(array))} of {array.size} values for "
+                f"the input {name!r} that are NaN or infinite. Leave those examples out."
+            )
+    return arrays

@@ -7,6 +7,7 @@ a mean over the real tokens in place of a pooled first token.
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from tfdistill._keras import check_backend
-from tfdistill.students.initialize import start_from_seed
+from tfdistill.students.initialize import initial_values
 
 __all__ = ["EncoderBlock", "MaskedMean", "PositionEmbedding", "text_encoder"]
 
@@ -53,6 +54,7 @@ def text_encoder(
         `logits`, float32 `[B, num_classes]`. Its blocks are named `encoder_0`, `encoder_1`, ….
 
     Raises:
+        TypeError: If `dropout` is not a number.
         ValueError: If a size is out of range or `hidden_dim` is no multiple of `num_heads`.
 
     Example:
@@ -80,10 +82,13 @@ def text_encoder(
             f"`hidden_dim` must be a multiple of `num_heads`. Received: hidden_dim={hidden_dim}, "
             f"num_heads={num_heads}. Each head takes an equal share of the width."
         )
+    if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real):
+        raise TypeError(
+            f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. 0.1 is usual."
+        )
     if not 0.0 <= dropout < 1.0:
         raise ValueError(
-            f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. "
-            "0.1 is usual."
+            f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. 0.1 is usual."
         )
     seed = int(np.random.default_rng(seed).integers(2**30))
     ids = keras.Input((sequence_length,), dtype="int32", name="ids")
@@ -103,7 +108,8 @@ def text_encoder(
     x = MaskedMean(name="pooling")(x, is_token)
     logits = keras.layers.Dense(num_classes, name="logits")(x)
     model = keras.Model(ids, logits, name=name)
-    start_from_seed(model, seed=seed)
+    for variable, value in initial_values(model, seed=seed):
+        variable.assign(value)
     return model
 
 
@@ -210,7 +216,7 @@ class EncoderBlock(keras.layers.Layer):
         }
 
 
-def _check_sizes(**sizes: tuple[int, int]) -> None:
+def _check_sizes(**sizes: tuple[Any, int]) -> None:
     for argument, (value, least) in sizes.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(

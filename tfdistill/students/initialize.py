@@ -10,13 +10,14 @@ import keras
 import numpy as np
 
 from tfdistill._keras import check_model
+from tfdistill.compress.copying import copy_model
 from tfdistill.compress.targets import find_targets
 
-__all__ = ["principal_components", "start_embedding", "start_from_seed"]
+__all__ = ["initial_values", "principal_components", "start_embedding"]
 
 
-def start_from_seed(student: keras.Model, *, seed: int) -> None:
-    """Draws the initial kernels and tables of a student from one seed.
+def initial_values(model: keras.Model, *, seed: int) -> list[tuple[keras.Variable, np.ndarray]]:
+    """Draws the initial kernels and tables of a model from one seed.
 
     Kernels are Glorot uniform, U(−a, a) with a = √(6 / (inputs + outputs)), where an attention
     projection counts as the matrix that it is. Keras' own initializer takes its three axes for
@@ -24,13 +25,16 @@ def start_from_seed(student: keras.Model, *, seed: int) -> None:
     normal with standard deviation 0.02, as BERT's.
 
     Args:
-        student: A built Keras 3 model; its kernels and embedding tables are overwritten.
+        model: A built Keras 3 model. Left untouched.
         seed: Seed of the draw.
+
+    Returns:
+        Each kernel and embedding table with its value, a float32 array of its shape.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> start_from_seed(model, seed=0)
-        >>> model.layers[0].kernel.numpy().round(3).ravel()
+        >>> ((variable, value),) = initial_values(model, seed=0)
+        >>> value.round(3).ravel()
         array([ 0.387, -0.651], dtype=float32)
 
     References:
@@ -38,14 +42,16 @@ def start_from_seed(student: keras.Model, *, seed: int) -> None:
         networks", 2010, equation 16.
     """
     generator = np.random.default_rng(seed)
-    for target in find_targets(student):
+    values = []
+    for target in find_targets(model):
         shape = target.matrix_shape
         if target.kind == "embedding":
             matrix = generator.normal(0.0, 0.02, shape)
         else:
             limit = np.sqrt(6.0 / sum(shape))
             matrix = generator.uniform(-limit, limit, shape)
-        target.variable.assign(target.from_matrix(matrix.astype("float32")))
+        values.append((target.variable, matrix.astype("float32").reshape(target.variable.shape)))
+    return values
 
 
 def principal_components(table: np.ndarray, *, width: int) -> np.ndarray:
@@ -83,34 +89,50 @@ def principal_components(table: np.ndarray, *, width: int) -> np.ndarray:
 
 def start_embedding(
     student: keras.Model, *, teacher_table: np.ndarray, kept_ids: np.ndarray
-) -> None:
-    """Sets a student's token embedding to the teacher's, brought to its width by PCA.
+) -> keras.Model:
+    """Copies a student with the teacher's token embedding, brought to its width by PCA.
 
     Args:
-        student: A student of `text_encoder`; the initial values of its `token_embedding` are
-            overwritten.
+        student: A student of `text_encoder`. Left untouched.
         teacher_table: The teacher's token embedding, float array `[V, D]`.
         kept_ids: The teacher's id of each of the student's ids, int array `[v]`.
 
+    Returns:
+        A student of the same architecture, equal but for its `token_embedding`.
+
     Raises:
-        ValueError: If the sizes do not fit.
+        ValueError: If the sizes do not fit, an id is not one of the teacher's, or all rows are
+            equal.
 
     Example:
         >>> from tfdistill.students.encoder import text_encoder
         >>> student = text_encoder(vocabulary_size=3, sequence_length=4, num_layers=1,
         ...                        hidden_dim=2, num_heads=1, intermediate_dim=2, num_classes=2)
-        >>> start_embedding(student, teacher_table=np.eye(5, 4), kept_ids=np.array([0, 1, 4]))
-        >>> round(float(student.get_layer("token_embedding").embeddings.numpy().std()), 4)
+        >>> started = start_embedding(
+        ...     student, teacher_table=np.eye(5, 4), kept_ids=np.array([0, 1, 4]))
+        >>> round(float(started.get_layer("token_embedding").embeddings.numpy().std()), 4)
         0.02
     """
     check_model(student, argument="student")
-    embedding = student.get_layer("token_embedding").embeddings
+    copy = copy_model(student)
+    embedding = copy.get_layer("token_embedding").embeddings
     rows, width = embedding.shape
     if len(kept_ids) != rows:
         raise ValueError(
             f"`kept_ids` must name one teacher id for each of the student's {rows} ids. "
             f"Received: kept_ids of length {len(kept_ids)}. Both come from `cut_vocabulary`."
         )
+    if np.min(kept_ids) < 0 or np.max(kept_ids) >= len(teacher_table):
+        raise ValueError(
+            f"`kept_ids` must be rows of the teacher's table, in [0, {len(teacher_table)}). "
+            f"Received: ids from {np.min(kept_ids)} to {np.max(kept_ids)}."
+        )
     reduced = principal_components(np.asarray(teacher_table)[kept_ids], width=width)
+    if not reduced.std() > 0:
+        raise ValueError(
+            "`teacher_table` must have rows that differ. Received: teacher_table whose kept rows "
+            "are all equal. Is it a trained table?"
+        )
     # The scale of the student's own initial values, which its layer norm expects.
     embedding.assign(reduced * (0.02 / reduced.std()))
+    return copy

@@ -35,7 +35,8 @@ def cut_vocabulary(
 
     Raises:
         TypeError: If `tokenizer` is not a `tokenizers.Tokenizer`.
-        ValueError: If there is no text, or the tokenizer is not a WordPiece one.
+        ValueError: If there is no text, or the tokenizer is not a WordPiece one with padding at
+            id 0 and a row for unknown words.
 
     Example:
         >>> from tokenizers.models import WordPiece
@@ -50,7 +51,8 @@ def cut_vocabulary(
             "`tokenizer` must be a tokenizers.Tokenizer. Received: tokenizer="
             f"{type(tokenizer).__name__}. Tokenizer.from_file('tokenizer.json') makes one."
         )
-    if not texts:
+    _check_texts(texts)
+    if not len(texts):
         raise ValueError("`texts` must not be empty. Received: texts=[]. Give the training texts.")
     state = json.loads(tokenizer.to_str())
     if state["model"]["type"] != "WordPiece":
@@ -58,10 +60,23 @@ def cut_vocabulary(
             "`tokenizer` must be a WordPiece tokenizer. Received: tokenizer with model "
             f"{state['model']['type']}. Other kinds cannot lose tokens one by one."
         )
-    used = np.unique(encode(tokenizer, texts, sequence_length=sequence_length))
+    unknown = state["model"]["unk_token"]
+    if tokenizer.token_to_id(unknown) is None:
+        raise ValueError(
+            "`tokenizer` must have a row for unknown words. Received: tokenizer whose unknown "
+            f"token {unknown!r} is not in its vocabulary. Words left out would have no id."
+        )
+    padding = tokenizer.id_to_token(0)
+    if padding is None or "pad" not in padding.lower():
+        raise ValueError(
+            "`tokenizer` must have its padding token at id 0. Received: tokenizer with "
+            f"{padding!r} there. Id 0 is what the students take for padding."
+        )
+    used = set(np.unique(encode(tokenizer, texts, sequence_length=sequence_length)).tolist())
+    used |= _rest_of_cut_words(tokenizer, texts, sequence_length=sequence_length)
     special = {token["id"] for token in state["added_tokens"]}
-    special |= {0, tokenizer.token_to_id(state["model"]["unk_token"])}
-    kept_ids = np.array(sorted(special | set(used.tolist())), np.int32)
+    special |= {0, tokenizer.token_to_id(unknown)}
+    kept_ids = np.array(sorted(special | used), np.int32)
     new_id = {int(old): new for new, old in enumerate(kept_ids)}
     state["model"]["vocab"] = {
         token: new_id[old] for token, old in state["model"]["vocab"].items() if old in new_id
@@ -84,19 +99,59 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int) 
     Returns:
         int32 `[len(texts), sequence_length]`.
 
+    Raises:
+        TypeError: If `texts` is not a list of str.
+
     Example:
         >>> from tokenizers.models import WordLevel
         >>> tokenizer = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "oil": 2}, "[UNK]"))
         >>> encode(tokenizer, ["oil"], sequence_length=3)
         array([[2, 0, 0]], dtype=int32)
     """
+    _check_texts(texts)
     own = Tokenizer.from_str(tokenizer.to_str())
     own.no_padding()
     own.enable_truncation(sequence_length)
     ids = np.zeros((len(texts), sequence_length), np.int32)
     for row, encoding in zip(ids, own.encode_batch_fast(list(texts)), strict=True):
-        row[: len(encoding.ids)] = encoding.ids
+        # Cut here too: a length below that of the special tokens alone is not cut by the tokenizer.
+        kept = encoding.ids[:sequence_length]
+        row[: len(kept)] = kept
     return ids
+
+
+def _rest_of_cut_words(
+    tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int
+) -> set[int]:
+    """Collects the pieces that lie beyond the length, of words that begin inside it.
+
+    Without them the smaller vocabulary would turn the whole word into the unknown token.
+    """
+    own = Tokenizer.from_str(tokenizer.to_str())
+    own.no_padding()
+    own.no_truncation()
+    length = max(sequence_length - own.num_special_tokens_to_add(is_pair=False), 0)
+    rest: set[int] = set()
+    for encoding in own.encode_batch(list(texts), add_special_tokens=False):
+        words = encoding.word_ids
+        end = length
+        while 0 < end < len(words) and words[end] == words[length - 1]:
+            end += 1
+        rest.update(encoding.ids[length:end])
+    return rest
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise TypeError(
+            f"`texts` must be a list of str. Received: texts={texts!r}. Did you mean [{texts!r}]?"
+        )
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"`texts` must be a list of str. Received: texts[{row}]={text!r}. "
+                "Drop the row or turn it into text."
+            )
 
 
 def _renumber_post_processor(state: dict, new_id: dict[int, int]) -> None:

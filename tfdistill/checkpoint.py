@@ -1,0 +1,210 @@
+"""What a Distiller keeps in a file, so that training goes on exactly, and what it leaves out.
+
+Kept: the student, optimizer, alpha, temperature, metrics, the arguments of `compile`, and the
+dropout seeds, which Keras itself does not save. Left out: the teacher, which is large and has a
+file of its own; its fingerprint is kept, so that another one is noticed.
+
+A run that was killed and goes on with `keras.callbacks.BackupAndRestore` ends as an undisturbed
+one, to the bit, where the order of the data depends on the epoch alone: `TeacherCache.dataset`,
+datasets that are not shuffled, and arrays, if `keras.utils.set_random_seed` was called (Keras
+then shuffles them alike in each epoch). It goes on at the beginning of an epoch. So leave
+`save_freq="epoch"`: with a number, Keras repeats the epoch from weights of its middle.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tfdistill import teacher_loss
+from tfdistill.features import FeatureLoss
+
+__all__ = ["Resumable", "load_seeds", "save_seeds", "seed_states"]
+
+_SEED = "seed_"
+# The teacher, in a tuple of one, while `Resumable.load` waits for Keras.
+_at_hand: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("at_hand", default=())
+
+
+class Resumable(keras.Model):
+    """A model whose files hold all that training needs to go on, the teacher excepted."""
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the model's own variables and the dropout seeds of all its layers."""
+        super().save_own_variables(store)
+        save_seeds(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote."""
+        super().load_own_variables(load_seeds(self, store))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the student and the fingerprint of the teacher, which is not stored."""
+        return {
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "student": keras.saving.serialize_keras_object(self.student),
+            "feature_losses": [loss.get_config() for loss in self._features.feature_losses],
+            "teacher_fingerprints": self._signal.fingerprints(),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Rebuilds the Distiller with the teacher that `load` was given."""
+        student = keras.saving.deserialize_keras_object(config["student"], custom_objects)
+        distiller = cls(
+            student=student,
+            teacher=_the_teacher(),
+            feature_losses=[FeatureLoss.from_config(one) for one in config["feature_losses"]],
+            name=config["name"],
+        )
+        # Keras forgets the policy of Sequential and Functional students, and with it the scaling
+        # of the loss in float16.
+        distiller.dtype_policy = keras.dtype_policies.deserialize(config["dtype"])
+        now = distiller._signal.fingerprints()
+        _warn_of_other_teachers(config["teacher_fingerprints"], now)
+        return distiller
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns the arguments of `compile`, with alpha and temperature as they are now."""
+        config = super().get_compile_config()
+        if not config:
+            return config
+        kept = {name: config[name] for name in ("optimizer", "loss", "metrics")}
+        return {
+            **kept,
+            "soft_loss": teacher_loss.to_config(self._soft_loss),
+            "alpha": float(self.alpha.numpy()),
+            "temperature": float(self.temperature.numpy()),
+            "ignore_class": self._ignore_class,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with the arguments that `get_compile_config` returned."""
+        if not config:
+            return
+        arguments = {
+            name: keras.saving.deserialize_keras_object(value)
+            for name, value in config.items()
+            if name != "soft_loss"
+        }
+        soft_loss = teacher_loss.from_config(config["soft_loss"])
+        self.compile(soft_loss=soft_loss, **arguments)
+        self.optimizer.build(self.trainable_variables)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, teacher: Any, custom_objects: Any = None) -> Any:
+        """Opens a Distiller saved with `distiller.save(path)`, to train on exactly.
+
+        The teacher is not in the file. `fit(..., initial_epoch=...)` goes on as if there had
+        been no break: weights, optimizer, alpha, temperature, dropout seeds.
+
+        Args:
+            path: The `.keras` file.
+            teacher: The teacher, or several, as the constructor takes them. Another one than
+                before is allowed, and warned of.
+            custom_objects: Classes and functions of your own by name, as Keras takes them.
+
+        Returns:
+            The Distiller, compiled if it was.
+
+        Raises:
+            TypeError: If the file holds another model.
+            ValueError: If it names functions that are not in `custom_objects`.
+        """
+        token = _at_hand.set((teacher,))
+        try:
+            with keras.saving.custom_object_scope(custom_objects or {}):
+                model = keras.saving.load_model(path)
+        finally:
+            _at_hand.reset(token)
+        if not isinstance(model, cls):
+            raise TypeError(
+                f"`path` must be a file that {cls.__name__}.save wrote. Received: "
+                f"path={os.fspath(path)!r} with a {type(model).__name__}. Open it with "
+                "keras.saving.load_model."
+            )
+        return model
+
+
+def seed_states(model: keras.Model) -> list[keras.Variable]:
+    """Lists the states of a model's random generators, dropout for one, in a fixed order.
+
+    Args:
+        model: A built Keras 3 model.
+
+    Returns:
+        Variables that `model.weights` leaves out, and Keras' files with it.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5)])
+        >>> len(model.weights), len(seed_states(model))
+        (0, 1)
+    """
+    kept = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in kept]
+
+
+def save_seeds(model: keras.Model, store: Any) -> None:
+    """Writes the states of the random generators beside a model's own variables.
+
+    Args:
+        model: The model.
+        store: What `save_own_variables` is given. The states go by number, because paths are
+            made up anew in each process.
+    """
+    for number, state in enumerate(seed_states(model)):
+        store[f"{_SEED}{number}"] = state
+
+
+def load_seeds(model: keras.Model, store: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts the random generators into the states that a file holds.
+
+    Args:
+        model: The model.
+        store: What `load_own_variables` is given.
+
+    Returns:
+        What is left for the model's own variables.
+
+    Raises:
+        ValueError: If the file was written by a model with other random layers.
+    """
+    states = seed_states(model)
+    rest = {name: store[name] for name in store.keys() if not name.startswith(_SEED)}
+    found = len(store.keys()) - len(rest)
+    if found != len(states):
+        raise ValueError(
+            "The file must be of a Distiller with the same student. "
+            f"Received: {found} random generators in the file, {len(states)} in the model. "
+            "Build the student as it was when the file was written."
+        )
+    for number, state in enumerate(states):
+        state.assign(store[f"{_SEED}{number}"])
+    return rest
+
+
+def _the_teacher() -> Any:
+    if not _at_hand.get():
+        raise ValueError(
+            "`teacher` must be given, because the file of a Distiller does not hold it. "
+            "Received: no teacher. Open the file with tfdistill.Distiller.load(path, teacher=...)."
+        )
+    return _at_hand.get()[0]
+
+
+def _warn_of_other_teachers(before: Sequence[str | None], now: Sequence[str | None]) -> None:
+    """Warns if the fingerprints differ; None stands for a callable, which has none."""
+    comparable = len(before) != len(now) or (all(before) and all(now))
+    if comparable and list(before) != list(now):
+        short = [[(one or "a callable")[:12] for one in side] for side in (before, now)]
+        warnings.warn(
+            f"The Distiller goes on with another teacher: fingerprint {short[0]} in the file, "
+            f"{short[1]} now. Its results will differ from those of an undisturbed run.",
+            stacklevel=2,
+        )

@@ -1,0 +1,192 @@
+"""The soft half of distillation: what compares the student with the teacher.
+
+A name of `tfdistill.losses`, a function of the same signature, or a loss of `keras.distillation`
+as it is. The first two give one loss per example or token, which can be masked and weighted;
+Keras' own gives one number for the batch, and is refused where it could not be.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdistill import losses
+from tfdistill.reduction import like, masked_mean
+
+__all__ = ["KerasDistillationLoss", "from_config", "mean_loss", "resolve", "to_config"]
+
+SoftLoss = Callable[..., tf.Tensor]
+
+
+class KerasDistillationLoss:
+    """Calls a `keras.distillation.DistillationLoss` as a loss of this package is called.
+
+    It has a temperature of its own, so that of `compile` does not reach it.
+
+    Args:
+        loss: The loss object.
+
+    Raises:
+        ValueError: If it names layers, whose features it would not be given here.
+
+    Example:
+        >>> loss = KerasDistillationLoss(keras.distillation.LogitsDistillation(
+        ...     temperature=2.0, loss=keras.losses.KLDivergence()))
+        >>> teacher = tf.math.log([[1.0, 9.0]])  # softens to (1/4, 3/4)
+        >>> round(float(loss(teacher, tf.zeros([1, 2]), temperature=99.0)), 4)
+        0.5232
+    """
+
+    def __init__(self, loss: keras.distillation.DistillationLoss) -> None:
+        if isinstance(loss, keras.distillation.FeatureDistillation) and (
+            loss.teacher_layer_name or loss.student_layer_name
+        ):
+            raise ValueError(
+                "`soft_loss` must compare logits. Received: soft_loss=FeatureDistillation of the "
+                f"layers {loss.teacher_layer_name!r} and {loss.student_layer_name!r}. Use "
+                "Distiller(feature_losses=[FeatureLoss(teacher=..., student=...)])."
+            )
+        self.loss = loss
+
+    def __call__(
+        self, teacher_logits: tf.Tensor, student_logits: tf.Tensor, *, temperature: Any
+    ) -> tf.Tensor:
+        """Returns the mean loss of the batch, scalar; `temperature` is not used."""
+        del temperature
+        student_logits = losses.at_least_float32(student_logits)
+        teacher_logits = tf.cast(tf.stop_gradient(teacher_logits), student_logits.dtype)
+        self.loss.validate_outputs(teacher_logits, student_logits)
+        return self.loss.compute_loss(teacher_logits, student_logits)
+
+
+def resolve(soft_loss: Any) -> SoftLoss:
+    """Turns the `soft_loss=` of `compile` into a function of both logits and the temperature.
+
+    Args:
+        soft_loss: A name, a function or a `keras.distillation.DistillationLoss`.
+
+    Returns:
+        The function.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If there is no loss of that name.
+    """
+    if isinstance(soft_loss, keras.distillation.DistillationLoss):
+        return KerasDistillationLoss(soft_loss)
+    return losses.by_name(soft_loss)
+
+
+def mean_loss(
+    soft_loss: SoftLoss,
+    teacher_logits: tf.Tensor,
+    student_logits: tf.Tensor,
+    *,
+    temperature: Any,
+    labels: tf.Tensor | None = None,
+    ignore_class: int | None = None,
+    sample_weight: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Computes the soft half of the loss, masked and weighted as the hard one is.
+
+    What counts is what the student's `_keras_mask` and `ignore_class` leave: Σ m · w · ℓ /
+    max(Σ m, 1). Under a `tf.distribute` strategy it is divided by the number of replicas.
+
+    Args:
+        soft_loss: What `resolve` returned.
+        teacher_logits: Float tensor `[..., C]`.
+        student_logits: Float tensor of the same shape.
+        temperature: Softening T, scalar.
+        labels: Integer labels `[...]`; needed for `ignore_class` only.
+        ignore_class: Label that does not count, or None.
+        sample_weight: Weights of shape `[B]` or `[...]`, or None.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: If the loss is one number already where examples or tokens count differently.
+
+    Example:
+        >>> logits = tf.math.log([[1.0, 3.0], [1.0, 1.0]])
+        >>> float(mean_loss(losses.forward_kl, logits, tf.zeros([2, 2]), temperature=1.0,
+        ...                 labels=tf.constant([-1, 0]), ignore_class=-1))
+        0.0
+    """
+    values = soft_loss(teacher_logits, student_logits, temperature=temperature)
+    mask = getattr(student_logits, "_keras_mask", None)
+    if ignore_class is not None and labels is not None:
+        labelled = tf.not_equal(tf.cast(labels, tf.int32), ignore_class)
+        if len(values.shape) > 0:
+            labelled = like(labelled, values)
+        mask = labelled if mask is None else tf.logical_and(tf.cast(mask, tf.bool), labelled)
+    _check_reducible(values, mask=mask, sample_weight=sample_weight)
+    mean = masked_mean(values, mask=mask, sample_weight=sample_weight)
+    return mean / tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def to_config(soft_loss: SoftLoss) -> dict[str, Any]:
+    """Describes a resolved soft loss for a `.keras` file, without storing code.
+
+    Args:
+        soft_loss: What `resolve` returned.
+
+    Returns:
+        A dict of JSON values.
+
+    Example:
+        >>> to_config(losses.reverse_kl)
+        {'name': 'reverse_kl'}
+    """
+    if isinstance(soft_loss, KerasDistillationLoss):
+        return {"keras": keras.saving.serialize_keras_object(soft_loss.loss)}
+    name = getattr(soft_loss, "__name__", type(soft_loss).__name__)
+    if soft_loss is getattr(losses, name, None):
+        return {"name": name}
+    if isinstance(soft_loss, types.FunctionType):
+        name = keras.saving.get_registered_name(soft_loss)
+    return {"function": name}
+
+
+def from_config(config: Mapping[str, Any]) -> Any:
+    """Finds the soft loss that a file describes, a function of the user's by its name.
+
+    Args:
+        config: What `to_config` returned.
+
+    Returns:
+        What `compile(soft_loss=...)` takes.
+
+    Raises:
+        ValueError: If the file names a function that is not among Keras' custom objects.
+    """
+    if "name" in config:
+        return config["name"]
+    if "keras" in config:
+        return keras.saving.deserialize_keras_object(config["keras"])
+    name = config["function"]
+    found = keras.saving.get_registered_object(name)
+    if found is None:
+        raise ValueError(
+            f"`custom_objects` must hold the soft loss {name!r}, because a file does not hold "
+            f"code. Received: no object of that name. Pass custom_objects={{{name!r}: function}} "
+            "to Distiller.load."
+        )
+    return found
+
+
+def _check_reducible(
+    values: tf.Tensor, *, mask: tf.Tensor | None, sample_weight: tf.Tensor | None
+) -> None:
+    if len(values.shape) == 0 and (mask is not None or sample_weight is not None):
+        given = "a mask" if sample_weight is None else "sample_weight"
+        raise ValueError(
+            "`soft_loss` must return a loss per example or token where they are masked or "
+            f"weighted. Received: {given}, and a soft_loss that returns one number for the batch, "
+            'as those of keras.distillation do. Use a loss of tfdistill.losses, "forward_kl" for '
+            "one."
+        )
