@@ -112,7 +112,8 @@ for from_logits in (False, True):
 # everything in log space, and multiplies by T², so that `alpha` means the same at any temperature:
 #
 # ```
-# L = alpha · CE(labels, student) + (1 − alpha) · T² · KL(softmax(teacher / T) ‖ softmax(student / T))
+# L = alpha · CE(labels, student)
+#     + (1 − alpha) · T² · KL( softmax(teacher / T) ‖ softmax(student / T) )
 # ```
 #
 # For a teacher that softens to (¼, ¾) and a student at (½, ½) the second part can be checked on
@@ -186,9 +187,7 @@ print("a text:", textwrap.shorten(train_texts[0], 80, placeholder=" …"))
 # %%
 checkpoint = datasets.extract(datasets.MINILM)
 tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-small_tokenizer, kept_ids = students.cut_vocabulary(
-    tokenizer, train_texts, sequence_length=LENGTH
-)
+small_tokenizer, kept_ids = students.cut_vocabulary(tokenizer, train_texts, sequence_length=LENGTH)
 x_train = students.encode(small_tokenizer, train_texts, sequence_length=LENGTH)
 x_test = students.encode(small_tokenizer, test_texts, sequence_length=LENGTH)
 print(f"{tokenizer.get_vocab_size():,} → {len(kept_ids):,} word pieces; x_train {x_train.shape}")
@@ -208,7 +207,7 @@ head = teachers.text_classifier(features, num_classes=len(topics))
 head.get_layer("scale").adapt(labelled_features)
 from_logits = keras.losses.CategoricalCrossentropy(from_logits=True)
 head.compile(keras.optimizers.Adam(1e-2), loss=from_logits)
-head.fit(labelled_features, y_train[labelled], epochs=40, verbose=0)
+head.fit(labelled_features, y_train[labelled], epochs=20, verbose=0)
 teacher = teachers.with_head(features, head)
 
 # %% [markdown]
@@ -333,10 +332,11 @@ before, after = (
 )
 figure, axes = plt.subplots(1, 3, figsize=(10, 4.2), layout="constrained")
 for panel, kernel, title in zip(axes, (before, after), ("before", "after"), strict=False):
-    image = panel.imshow(np.ma.masked_equal(kernel, 0.0), cmap="PuOr", vmin=-0.4, vmax=0.4)
+    shown = np.ma.masked_equal(kernel, 0.0)
+    image = panel.imshow(shown, cmap="PuOr", vmin=-0.3, vmax=0.3, aspect="auto")
     panel.set(title=title, xlabel="output channel", ylabel="input channel")
     panel.spines[:].set_visible(True)
-figure.colorbar(image, ax=axes[1], shrink=0.8, label="weight")
+figure.colorbar(image, ax=axes[1], label="weight")
 
 grid_step = np.abs(after).max(axis=0) / 127
 channel = np.broadcast_to(np.arange(32), before.shape)

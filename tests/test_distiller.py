@@ -60,6 +60,14 @@ def always(*logits: float):
     return lambda inputs: tf.tile(tf.constant([logits]), [tf.shape(inputs)[0], 1])
 
 
+def eager(student: keras.Model, teacher, optimizer="sgd", **settings) -> Distiller:
+    """A Distiller for a batch or two, which is quicker than to trace it."""
+    distiller = Distiller(student=student, teacher=teacher)
+    distiller.compile(optimizer, **settings)
+    distiller.run_eagerly = True
+    return distiller
+
+
 def values(model: keras.Model) -> list[np.ndarray]:
     return [variable.numpy().copy() for variable in model.variables]
 
@@ -134,8 +142,7 @@ def test_the_student_comes_to_answer_as_the_teacher():
 def test_loss_of_a_batch_equals_the_hand_computed_one():
     # Student (½, ½), teacher softened at T = 2 to (¼, ¾): soft 0.5232, hard ln 2. With the
     # roles swapped the soft term would be 4 · (½·ln 2 + ½·ln ⅔) = 0.5754.
-    distiller = Distiller(student=zero_student(), teacher=always(0.0, 2 * LN3))
-    distiller.compile("sgd", alpha=0.1, temperature=2.0)
+    distiller = eager(zero_student(), always(0.0, 2 * LN3), "sgd", alpha=0.1, temperature=2.0)
     logs = distiller.evaluate(np.ones((4, 1)), np.zeros(4, int), verbose=0, return_dict=True)
 
     assert logs["hard_loss"] == pytest.approx(math.log(2), abs=1e-6)
@@ -147,8 +154,9 @@ def test_step_of_the_student_equals_the_hand_computed_gradient():
     # Label 0: hard gradient (½ − 1, ½); soft gradient T·(q − p) = (½, −½).
     # 0.1 · (−½, ½) + 0.9 · (½, −½) = (0.4, −0.4), and SGD at rate 1 goes against it.
     student = zero_student()
-    distiller = Distiller(student=student, teacher=always(0.0, 2 * LN3))
-    distiller.compile(keras.optimizers.SGD(1.0), alpha=0.1, temperature=2.0)
+    distiller = eager(
+        student, always(0.0, 2 * LN3), keras.optimizers.SGD(1.0), alpha=0.1, temperature=2.0
+    )
     distiller.fit(np.zeros((4, 1)), np.zeros(4, int), batch_size=4, verbose=0)
 
     np.testing.assert_allclose(student.layers[0].bias, [-0.4, 0.4], atol=1e-6)  # float32
@@ -157,8 +165,9 @@ def test_step_of_the_student_equals_the_hand_computed_gradient():
 def test_a_confidently_wrong_student_moves_at_full_speed():
     student = zero_student()
     student.layers[0].bias.assign([0.0, 30.0])
-    distiller = Distiller(student=student, teacher=always(30.0, 0.0))
-    distiller.compile(keras.optimizers.SGD(1.0), alpha=0.0, temperature=1.0)
+    distiller = eager(
+        student, always(30.0, 0.0), keras.optimizers.SGD(1.0), alpha=0.0, temperature=1.0
+    )
     distiller.fit(np.zeros((2, 1)), np.zeros(2, int), batch_size=2, verbose=0)
 
     np.testing.assert_allclose(student.layers[0].bias, [1.0, 29.0], atol=1e-5)
@@ -167,8 +176,9 @@ def test_a_confidently_wrong_student_moves_at_full_speed():
 def test_rows_without_a_label_are_taught_by_the_teacher_alone():
     # Row 0 has label 0, row 1 none. Hard: mean of (ln 2, 0), gradient (−¼, ¼); soft as above.
     student = zero_student()
-    distiller = Distiller(student=student, teacher=always(0.0, 2 * LN3))
-    distiller.compile(keras.optimizers.SGD(1.0), alpha=0.5, temperature=2.0)
+    distiller = eager(
+        student, always(0.0, 2 * LN3), keras.optimizers.SGD(1.0), alpha=0.5, temperature=2.0
+    )
     history = distiller.fit(np.zeros((2, 1)), np.array([[1.0, 0], [0, 0]]), verbose=0).history
 
     assert history["hard_loss"] == [pytest.approx(math.log(2) / 2, abs=1e-6)]
@@ -187,8 +197,9 @@ def test_labels_of_zeros_alone_leave_the_student_as_it_was():
 
 def test_texts_alone_are_enough():
     student = zero_student()
-    distiller = Distiller(student=student, teacher=always(0.0, 2 * LN3))
-    distiller.compile(keras.optimizers.SGD(1.0), alpha=0.1, temperature=2.0)
+    distiller = eager(
+        student, always(0.0, 2 * LN3), keras.optimizers.SGD(1.0), alpha=0.1, temperature=2.0
+    )
     history = distiller.fit(np.zeros((2, 1)), batch_size=2, verbose=0).history
 
     assert history["hard_loss"] == [0.0]
@@ -199,8 +210,7 @@ def test_texts_alone_are_enough():
 def test_weights_of_rows_hold_for_both_halves():
     # Weights (3, 0): the mean over two rows is 3/2 of the first row's loss.
     x = np.array([[0.0], [1.0]])
-    distiller = Distiller(student=zero_student(), teacher=lambda inputs: inputs * [[0.0, 9.0]])
-    distiller.compile("sgd", alpha=0.5)
+    distiller = eager(zero_student(), lambda inputs: inputs * [[0.0, 9.0]], "sgd", alpha=0.5)
     logs = distiller.evaluate(
         x, np.zeros(2, int), sample_weight=np.array([3.0, 0.0]), verbose=0, return_dict=True
     )
@@ -235,14 +245,16 @@ def test_a_callable_teacher_teaches_what_its_model_does():
 
 @pytest.mark.parametrize("soft_loss", ["reverse_kl", losses.reverse_kl])
 def test_another_soft_loss_is_taken_by_name_or_as_a_function(soft_loss):
-    distiller = Distiller(student=zero_student(), teacher=always(0.0, 2 * LN3))
-    distiller.compile("sgd", soft_loss=soft_loss, temperature=2.0)
+    distiller = eager(
+        zero_student(), always(0.0, 2 * LN3), "sgd", soft_loss=soft_loss, temperature=2.0
+    )
     logs = distiller.evaluate(np.ones((2, 1)), np.zeros(2, int), verbose=0, return_dict=True)
 
     assert logs["soft_loss"] == pytest.approx(4 * 0.143841, abs=1e-5)
 
 
 def test_alpha_and_temperature_can_be_moved_after_the_first_step():
+    # Traced, where a Python number would have been baked in.
     distiller = Distiller(student=zero_student(), teacher=always(0.0, 2 * LN3))
     distiller.compile(keras.optimizers.SGD(0.0), alpha=1.0, temperature=1.0)
     x, y = np.ones((2, 1)), np.zeros(2, int)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -65,8 +66,8 @@ def cached(folder: Path, *, die_at_row: int | None = None) -> td.TeacherCache:
             os.kill(os.getpid(), signal.SIGKILL)
         return teacher.predict_on_batch(batch)
 
-    teacher_cache._BATCHES_PER_SHARD = 2
-    return td.TeacherCache.build(ask, X, folder, batch_size=8, fingerprint="net 1")
+    with mock.patch.object(teacher_cache, "_BATCHES_PER_SHARD", 2):
+        return td.TeacherCache.build(ask, X, folder, batch_size=8, fingerprint="net 1")
 
 
 def train(kind: str, folder: Path, *, die_at: int | None = None, kill: bool = False):
@@ -128,10 +129,10 @@ def test_a_fit_that_was_killed_ends_as_an_undisturbed_one(kind: str, tmp_path: P
     same(resumed, whole, tail=EPOCHS - 2)
 
 
-@pytest.mark.parametrize("kind", ["compressed arrays", "compressed cache"])
-def test_masks_and_pruning_steps_of_a_compressed_student_resume_too(kind: str, tmp_path: Path):
-    train(kind, tmp_path / "broken", die_at=2)
-    same(train(kind, tmp_path / "broken"), train(kind, tmp_path / "whole"), tail=EPOCHS - 2)
+def test_masks_and_pruning_steps_of_a_compressed_student_resume_too(tmp_path: Path):
+    train("compressed arrays", tmp_path / "broken", die_at=2)
+    resumed = train("compressed arrays", tmp_path / "broken")
+    same(resumed, train("compressed arrays", tmp_path / "whole"), tail=EPOCHS - 2)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ machines, and a worker that dies costs at most the shard that it was at: Ray sta
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import tempfile
@@ -137,47 +138,58 @@ def answers_of_workers(
         stored = [ray.put(model)]
         for _ in range(min(workers, len(parts))):
             actors.append(_worker_class().remote(_PACKAGE_ROOT, list(layers)))
-        opening = {actor.open.options(max_task_retries=0).remote(stored): actor for actor in actors}
         settings = {"stored": stored, "batch_size": batch_size, "top_k": top_k}
-        yield from _hand_out(ray, opening, list(parts), settings)
+        yield from _hand_out(ray, actors, list(parts), settings)
     finally:
         for actor in actors:
             ray.kill(actor, no_restart=True)
         if started:
-            ray_session.release()
+            ray_session.release(started)
 
 
 def _hand_out(
-    ray: Any,
-    opening: dict[Any, Any],
-    parts: list[tuple[int, int, Any]],
-    settings: dict[str, Any],
+    ray: Any, actors: list[Any], parts: list[tuple[int, int, Any]], settings: dict[str, Any]
 ) -> Iterator[tuple[int, Arrays]]:
-    """Gives the next shard to whichever worker is free."""
-    deadline = time.monotonic() + _READY_S
-    requested, is_ready = len(opening), False
-    running: dict[Any, tuple[Any, int]] = {}
+    """Gives the next shard to whichever worker is free, and again those whose worker died."""
+    died = ray.exceptions.RayActorError
+    opening = {actor.open.remote(settings["stored"]): actor for actor in actors}
+    running: dict[Any, tuple[Any, tuple[int, int, Any]]] = {}
     waiting = list(reversed(parts))
+    deaths: collections.Counter[int] = collections.Counter()
+    deadline = time.monotonic() + _READY_S
     while waiting or running:
         done, _ = ray.wait([*opening, *running], timeout=1.0)
-        if not done and not is_ready and time.monotonic() > deadline:
+        if not running and not done and time.monotonic() > deadline:
             free = ray.available_resources().get("CPU", 0.0)
             raise RuntimeError(
-                f"Workers must be ready within {_READY_S:.0f} s. Received: workers={requested}, "
+                f"Workers must be ready within {_READY_S:.0f} s. Received: workers={len(actors)}, "
                 f"of which none is, with {free:g} free CPUs. Ask for fewer, or free some."
             )
         for reference in done:
+            try:
+                result = _result(ray, reference)
+            except died as error:
+                # A call that comes too early fails at once, so give Ray time to start it again.
+                time.sleep(0.2)
+                actor = opening.pop(reference, None)
+                if actor is None:
+                    actor, part = running.pop(reference)
+                    deaths[part[0]] += 1
+                    if deaths[part[0]] == _TRIES:
+                        raise RuntimeError(_deadly(part[1])) from error
+                    waiting.append(part)
+                    deadline = time.monotonic() + _READY_S
+                opening[actor.open.remote(settings["stored"])] = actor
+                continue
             if reference in opening:
                 actor = opening.pop(reference)
-                _result(ray, reference)
-                is_ready = True
             else:
-                actor, number = running.pop(reference)
-                yield number, _result(ray, reference)
+                actor, part = running.pop(reference)
+                yield part[0], result
             if waiting:
-                number, first_row, x = waiting.pop()
-                answer = actor.answer.remote(x, first_row=first_row, **settings)
-                running[answer] = (actor, number)
+                part = waiting.pop()
+                answer = actor.answer.remote(part[2], first_row=part[1], **settings)
+                running[answer] = (actor, part)
 
 
 def _result(ray: Any, reference: Any) -> Any:
@@ -185,12 +197,14 @@ def _result(ray: Any, reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise ValueError(str(error.cause)) from error
-    except ray.exceptions.RayActorError as error:
-        raise RuntimeError(
-            f"Workers must survive their rows. Received: {_TRIES + 1} deaths of a worker at the "
-            "same shard. Too little memory is a usual cause: ask for fewer workers or a smaller "
-            "batch_size. Shards that were written before are kept."
-        ) from error
+
+
+def _deadly(row: int) -> str:
+    return (
+        f"Workers must survive their rows. Received: {_TRIES} deaths of a worker at the shard that "
+        f"begins with row {row} of `x`. Too little memory is a usual cause: ask for fewer workers "
+        "or a smaller batch_size. Shards that were written before are kept."
+    )
 
 
 def _keras_file(teacher: keras.Model) -> bytes:
@@ -259,4 +273,4 @@ def _worker_class() -> Any:
             self.open(stored)
             return answer_rows(self._ask, x, **settings)
 
-    return ray.remote(max_restarts=-1, max_task_retries=_TRIES)(CacheWorker)
+    return ray.remote(max_restarts=-1, max_task_retries=0)(CacheWorker)

@@ -82,6 +82,7 @@ class Resumable(keras.Model):
             "alpha": float(self.alpha.numpy()),
             "temperature": float(self.temperature.numpy()),
             "ignore_class": self._ignore_class,
+            "optimizer_built": self.optimizer.built,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -91,11 +92,12 @@ class Resumable(keras.Model):
         arguments = {
             name: keras.saving.deserialize_keras_object(value)
             for name, value in config.items()
-            if name != "soft_loss"
+            if name not in ("soft_loss", "optimizer_built")
         }
         soft_loss = teacher_loss.from_config(config["soft_loss"])
         self.compile(soft_loss=soft_loss, **arguments)
-        self.optimizer.build(self.trainable_variables)
+        if config["optimizer_built"]:
+            self.optimizer.build(self.trainable_variables)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, teacher: Any, custom_objects: Any = None) -> Any:

@@ -29,7 +29,9 @@ def main() -> None:
 @main.command()
 @click.option("--labels", default="400", metavar="N|all", help="Texts that keep their label.")
 @click.option("--fine-tune", is_flag=True, help="Train the whole teacher, not its head alone.")
-@click.option("--seed", default=0, type=click.IntRange(min=0), help="Seed of everything that is drawn.")
+@click.option(
+    "--seed", default=0, type=click.IntRange(min=0), help="Seed of everything that is drawn."
+)
 @click.option(
     "--data",
     type=click.Choice(["r8", "r52"]),

@@ -208,7 +208,9 @@ def read_shards(folder: Path, count: int) -> dict[str, np.ndarray]:
 def _nameless(config: Any) -> Any:
     """Drops what Keras numbers anew each time that an equal model is built."""
     if isinstance(config, dict):
-        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+        # Keras numbers shared objects in each file, and only while a file is written.
+        numbers = ("name", "shared_object_id")
+        return {key: _nameless(value) for key, value in config.items() if key not in numbers}
     if isinstance(config, (list, tuple)):
         return [_nameless(value) for value in config]
     return config

@@ -164,8 +164,8 @@ class RayLane:
                     self._revive()
                     return
         except self._ray.exceptions.RayTaskError as error:
-            reason = f"The text {_shown(item.text)} failed in its worker: {_last_line(error)}"
-            queue.finish(item, RuntimeError(reason))
+            text = f"The text {_shown(item.text)} failed: {_last_line(error)}"
+            queue.finish(item, RuntimeError(text))
             return
         except _WorkerLostError:
             if "started" in kinds:
@@ -296,5 +296,4 @@ def _shown(text: str) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()

@@ -1,7 +1,8 @@
 """Which weights a technique applies to, and how each is seen as a matrix.
 
-Kernels and embedding tables are compressed; biases, norms and position tables are not. The
-choice is by layer path with globs: `include="encoder_*/ffn*"`, `exclude="token_embedding*"`.
+The kernels of Dense, EinsumDense (attention) and Conv1D to Conv3D layers and the tables of
+embeddings are compressed; biases, norms, position tables, and recurrent and depthwise layers are
+not. The choice is by layer path with globs, as `include="encoder_*/ffn*"`.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def select(targets: Iterable[Target], *, include: Patterns, exclude: Patterns) -
     targets = list(targets)
     if not targets:
         raise ValueError(
-            "`model` must have a kernel or an embedding table to compress. "
-            "Received: model without one. Biases, norms and position tables stay as they are."
+            "`model` must have a Dense, EinsumDense, Conv1D to Conv3D or Embedding layer to "
+            "compress. Received: model without one. Other layers stay as they are."
         )
     kept = targets
     if include is not None:
