@@ -271,7 +271,7 @@ student = students.text_encoder(
     seed=SEED,
 )
 word_vectors = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)
-students.start_embedding(student, teacher_table=word_vectors, kept_ids=kept_ids)
+student = students.start_embedding(student, teacher_table=word_vectors, kept_ids=kept_ids)
 control = keras.models.clone_model(student)
 control.set_weights(student.get_weights())
 
@@ -495,8 +495,9 @@ table = [
     )
     for stage, (model, predictions) in stages.items()
 ]
-row = {each.stage: each for each in table}
+print(export.format_table(table))
 
+row = {each.stage: each for each in table}
 assert row["distilled"].accuracy > row["control"].accuracy + 0.03
 assert row["distilled"].teacher_agreement > row["control"].teacher_agreement + 0.03
 assert row["tflite"].accuracy > 0.95 * row["teacher"].accuracy
@@ -504,7 +505,6 @@ assert row["tflite"].size_bytes < row["teacher"].size_bytes / 200
 assert np.mean(after == 0) >= 0.5
 assert np.array_equal(their_mask, our_mask)
 assert parity.agreement > 0.98 and in_parallel == one_by_one and heavy == []
-print(export.format_table(table))
 
 # %% [markdown]
 # What the table does not show: this is one seed and a small test set.
