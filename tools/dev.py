@@ -161,7 +161,7 @@ def check(python: Path, rest: list[str]) -> int:
     here = [name for name in folders if (CHECKOUT / name).is_dir()]
     codes = [
         run(python, "-m", "ruff", "check", "setup.py", *here, *rest),
-        run(python, "-m", "ruff", "format", "--check", "setup.py", *here),
+        run(python, "-m", "ruff", "format", "--check", *here),
         run(python, "-m", "mypy"),
     ]
     return max(codes)
