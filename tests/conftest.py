@@ -7,11 +7,12 @@ import random
 import sys
 from pathlib import Path
 
-# Two threads at most, so that timings and the machine's other users are not disturbed; levels 0
-# and 1 of TensorFlow's log are start-up notes.
+# Two threads at most, one beside other test processes, so that timings and the machine's other
+# users are not disturbed; levels 0 and 1 of TensorFlow's log are start-up notes.
+_THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", _THREADS)
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", _THREADS)
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np  # noqa: E402
@@ -26,10 +27,12 @@ _DOWNLOADING_FIXTURES = {"minilm_folder", "r8"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as `network` every test that uses a fixture which may download."""
+    """Marks tests that may download; keeps files, and all tests that start Ray, in one process."""
     for item in items:
         if _DOWNLOADING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
+        uses_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -176,7 +176,7 @@ def test_a_distiller_that_was_not_compiled_comes_back_as_it_was(tmp_path: Path):
 
 
 def test_several_teachers_and_caches_are_recognized(tmp_path: Path, recwarn):
-    cache = td.TeacherCache.build(net(1, 300), X, tmp_path / "cache")
+    cache = td.TeacherCache.build(net(1, 300), X, tmp_path / "cache", fingerprint="on GPU 3")
     for before, after in (
         ([(net(1), 0.5), (net(2), 0.5)], [net(1), net(2)]),
         (net(1, 300), cache),

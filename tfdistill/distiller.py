@@ -49,8 +49,9 @@ class Distiller(checkpoint.Resumable):
     Args:
         student: Keras 3 model that returns logits `[..., C]`.
         teacher: Keras 3 model that returns logits of the same classes, any callable on a batch
-            of inputs that does, or a `TeacherCache`, to be fitted on its `dataset`. Validation
-            data without a cached teacher's answers is measured on its labels alone.
+            of inputs that does, or a `TeacherCache`, to be fitted on its `dataset`; validation
+            data without its answers is measured on the labels alone. A list of teachers, or of
+            (teacher, weight), teaches the mean of their softened probabilities.
         feature_losses: Pairs of layers to bring together besides, a list of `FeatureLoss`. The
             projectors that they may need are in `distiller.projectors`, not in the student.
         name: Name of the model.
@@ -80,7 +81,7 @@ class Distiller(checkpoint.Resumable):
         self,
         *,
         student: keras.Model,
-        teacher: keras.Model | Callable[[Any], tf.Tensor] | TeacherCache,
+        teacher: keras.Model | Callable[[Any], tf.Tensor] | TeacherCache | Sequence[Any],
         feature_losses: Sequence[FeatureLoss] = (),
         name: str = "distiller",
     ) -> None:

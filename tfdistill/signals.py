@@ -151,7 +151,10 @@ def _name(teacher: Any) -> str:
 
 def _fingerprint(teacher: Any) -> str | None:
     if isinstance(teacher, TeacherCache):
-        return teacher.teacher_fingerprint
+        # The SHA-256 of a model alone, without the label that its cache may have been given.
+        text = teacher.teacher_fingerprint
+        model = text.partition(" ")[0]
+        return model if len(model) == 64 else text
     return fingerprint_model(teacher) if isinstance(teacher, keras.Model) else None
 
 

@@ -36,6 +36,11 @@ def test_a_number_of_labels_out_of_range_is_refused(labels):
         pick_labelled(LABELS, labels=labels, seed=0)
 
 
+def test_texts_of_a_single_class_are_refused():
+    with pytest.raises(ValueError, match="two or more classes.*class \\[1\\] only"):
+        pick_labelled(np.ones(9, np.int32), labels=4, seed=0)
+
+
 def test_a_text_without_an_answer_counts_as_wrong():
     answers = [Prediction("b", 0.9, (0.1, 0.9)), ValueError("no known word")]
     classes = as_classes(answers, label_names=("a", "b"), truth=np.array([1, 1]))

@@ -98,16 +98,22 @@ def pick_labelled(train_labels: np.ndarray, *, labels: int | None, seed: int) ->
         Row numbers in rising order, int64 `[labels]`.
 
     Raises:
-        ValueError: If `labels` is out of range.
+        ValueError: If `labels` is out of range, or all labels are the same.
 
     Example:
         >>> pick_labelled(np.array([0, 0, 0, 1]), labels=2, seed=0).tolist()[-1]
         3
     """
     rows = len(train_labels)
+    classes = np.unique(train_labels)
+    if len(classes) < 2:
+        raise ValueError(
+            "`train_labels` must be of two or more classes. "
+            f"Received: train_labels of class {classes.tolist()} only. Were the texts cut from a "
+            "data set that is sorted by class?"
+        )
     if labels is None:
         return np.arange(rows)
-    classes = np.unique(train_labels)
     if isinstance(labels, bool) or not len(classes) <= labels <= rows:
         raise ValueError(
             f"`labels` must be an int in [{len(classes)}, {rows}], from one per class to all. "
