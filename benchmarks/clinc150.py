@@ -3,14 +3,14 @@
     python benchmarks/clinc150.py --data FOLDER --sizes small base --seeds 0 1 2
 
 FOLDER holds `data_full.json` of the data set (Larson et al. 2019). Every step is kept under
-`--folder`, so the script can be stopped at any moment and started again: the teacher's features,
-the augmented texts with the teacher's answers, and the score of each student.
+`--folder`, so the script can be stopped at any moment and started again: both teachers, the
+augmented texts with the better teacher's answers, and the score of each student.
 
 The students of one size and seed share start, batch size and number of optimizer steps:
 
     labels      the original texts with their labels
     augmented   the augmented texts with the label of the text that they were made from
-    distilled   the same texts with the teacher's answers
+    distilled   the same texts with the teacher's answers, no label at all
 """
 
 from __future__ import annotations
@@ -24,198 +24,150 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tokenizers import Tokenizer
+from clinc150_teacher import best_teacher
+from clinc150_texts import LENGTH, Intents, augment, load, word_vectors
 
 import tfdistill as td
-from tfdistill import datasets, teachers
-from tfdistill.students import cut_vocabulary, encode, start_embedding, text_encoder
+from tfdistill.students import start_embedding, text_encoder
 
-LENGTH, BATCH = 32, 64
+BATCH, RATE, TEMPERATURE = 64, 2e-3, 2.0
 SIZES = {
-    "small": {"num_layers": 1, "hidden_dim": 64, "num_heads": 2, "intermediate_dim": 128},
-    "base": {"num_layers": 2, "hidden_dim": 128, "num_heads": 4, "intermediate_dim": 256},
+    "small": {"embedding_dim": 44, "num_layers": 1, "hidden_dim": 64, "intermediate_dim": 256},
+    "base": {"embedding_dim": 80, "num_layers": 2, "hidden_dim": 128, "intermediate_dim": 256},
 }
 KINDS = ("labels", "augmented", "distilled")
+POOLED = "features/pooling"
 
 
 def main() -> None:
-    """Prints the table of all students that are finished, training those that are not."""
+    """Writes the table of all students that are finished, training those that are not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of data_full.json")
     parser.add_argument("--folder", type=Path, default=Path("runs/clinc150"))
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--copies", type=int, default=4, help="augmented copies of each text")
-    parser.add_argument("--epochs", type=int, default=8, help="passes over the augmented texts")
+    parser.add_argument("--copies", type=int, default=10, help="augmented copies of each text")
+    parser.add_argument("--epochs", type=int, default=6, help="passes over the augmented texts")
+    parser.add_argument("--feature-weight", type=float, default=0.0, help="of the pooled states")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     data = load(options.data)
-    teacher = train_teacher(data, options.folder)
-    texts = augmented(data, copies=options.copies)
-    cache = td.TeacherCache.build(
-        teacher["in_student_ids"], texts["ids"], options.folder / f"answers_{options.copies}"
-    )
-    for size in options.sizes:
-        for seed in options.seeds:
+    vectors = word_vectors(data)
+    teacher, accuracies, picked = best_teacher(data, options.folder)
+    ids, labels = augment(data, vectors, copies=options.copies)
+    answers = options.folder / f"answers_{picked}_{options.copies}"
+    cache = td.TeacherCache.build(teacher, ids, answers, layers=(POOLED,), batch_size=128)
+    for seed in options.seeds:
+        for size in options.sizes:
             for kind in options.kinds:
-                name = f"{size}_{kind}_{seed}_{options.copies}x{options.epochs}.json"
-                if not (options.folder / name).exists():
-                    score = train_student(size, kind, seed, data, texts, cache, options.epochs)
-                    (options.folder / name).write_text(json.dumps(score), encoding="utf-8")
-                    print(name, score)
-    print(table(options, teacher["accuracy"]))
+                path = options.folder / _file(size, kind, seed, options)
+                if path.exists():
+                    continue
+                student = start(size, seed, data, vectors)
+                if kind == "distilled":
+                    distill(student, cache, ids, labels, seed=seed, options=options)
+                else:
+                    rows = (ids, labels)
+                    if kind == "labels":
+                        rows = (data.ids["train"], data.labels["train"])
+                    fit(student, *rows, seed=seed, steps=steps_of(ids, options))
+                score = {"accuracy": accuracy(student, data), "parameters": student.count_params()}
+                student.save(path.with_suffix(".keras"))
+                path.write_text(json.dumps(score), encoding="utf-8")
+                print(path.name, score, flush=True)
+    report = table(options, accuracies, picked)
+    (options.folder / "report.md").write_text(f"# CLINC150\n\n{report}\n", encoding="utf-8")
+    print(report)
 
 
-def load(folder: Path) -> dict:
-    """Reads the in-scope texts as the teacher's and the student's ids."""
-    splits = json.loads((folder / "data_full.json").read_text(encoding="utf-8"))
-    names = sorted({intent for _, intent in splits["train"]})
-    number = {name: index for index, name in enumerate(names)}
-    checkpoint = datasets.extract(datasets.MINILM)
-    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    train = [text for text, _ in splits["train"]]
-    small, kept_ids = cut_vocabulary(tokenizer, train, sequence_length=LENGTH)
-    data: dict = {"kept_ids": kept_ids, "checkpoint": checkpoint, "num_classes": len(names)}
-    for split in ("train", "val", "test"):
-        texts = [text for text, _ in splits[split]]
-        data[f"{split}_teacher"] = encode(tokenizer, texts, sequence_length=LENGTH)
-        data[split] = encode(small, texts, sequence_length=LENGTH)
-        data[f"{split}_labels"] = np.array([number[i] for _, i in splits[split]], np.int32)
-    return data
-
-
-def train_teacher(data: dict, folder: Path) -> dict:
-    """Trains an MLP head on frozen MiniLM features, with early stopping on validation texts."""
-    backbone = teachers.load_backbone(data["checkpoint"])
-    features = teachers.text_features(backbone, sequence_length=LENGTH)
-    vectors = {}
-    for split in ("train", "val", "test"):
-        path = folder / f"features_{split}.npy"
-        if not path.exists():
-            np.save(path, features.predict(data[f"{split}_teacher"], batch_size=64))
-        vectors[split] = np.load(path)
-    keras.utils.set_random_seed(0)
-    head = teachers.text_classifier(features, num_classes=data["num_classes"], hidden_dim=1024)
-    head.get_layer("scale").adapt(vectors["train"])
-    head.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 236 * 20)),
-        loss=_cross_entropy(),
-        metrics=["accuracy"],
-    )
-    stop = keras.callbacks.EarlyStopping("val_accuracy", patience=8, restore_best_weights=True)
-    head.fit(
-        vectors["train"],
-        data["train_labels"],
-        validation_data=(vectors["val"], data["val_labels"]),
-        batch_size=BATCH,
-        epochs=20,
-        verbose=0,
-        callbacks=[stop],
-    )
-    own = teachers.text_features(backbone, sequence_length=LENGTH, kept_ids=data["kept_ids"])
-    predictions = head.predict(vectors["test"], verbose=0).argmax(-1)
-    return {
-        "in_student_ids": teachers.with_head(own, head),
-        "accuracy": float(np.mean(predictions == data["test_labels"])),
-    }
-
-
-def augmented(data: dict, *, copies: int) -> dict:
-    """Makes varied copies of each text: 10 % of tokens dropped, 15 % replaced by a neighbour.
-
-    A neighbour is one of the 8 nearest in the teacher's word vectors, inside the student's
-    vocabulary. The originals come first.
-    """
-    generator = np.random.default_rng(0)
-    backbone = teachers.load_backbone(data["checkpoint"])
-    vectors = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)[data["kept_ids"]]
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    nearest = np.argsort(-(vectors @ vectors.T), axis=1)[:, 1:9].astype(np.int32)
-    # Padding, [UNK], [CLS] and [SEP] stay where they are.
-    special = np.isin(data["kept_ids"], [0, 100, 101, 102, 103])
-    rows = np.concatenate([data["train"]] * copies)
-    movable = ~special[rows]
-    swap = movable & (generator.random(rows.shape) < 0.15)
-    chosen = nearest[rows, generator.integers(0, 8, rows.shape)]
-    rows = np.where(swap & ~special[chosen], chosen, rows)
-    drop = movable & (generator.random(rows.shape) < 0.10)
-    order = np.argsort(drop, axis=1, kind="stable")
-    rows = np.take_along_axis(np.where(drop, 0, rows), order, axis=1)
-    return {
-        "ids": np.concatenate([data["train"], rows]).astype(np.int32),
-        "labels": np.concatenate([data["train_labels"]] * (copies + 1)),
-    }
-
-
-def train_student(
-    size: str,
-    kind: str,
-    seed: int,
-    data: dict,
-    texts: dict,
-    cache: td.TeacherCache,
-    epochs: int,
-) -> dict:
-    """Trains one student and scores it on the test texts."""
+def start(size: str, seed: int, data: Intents, vectors: np.ndarray) -> keras.Model:
+    """Builds a student whose embeddings start from the teacher's."""
     keras.utils.set_random_seed(seed)
     student = text_encoder(
-        vocabulary_size=len(data["kept_ids"]),
+        vocabulary_size=len(data.kept_ids),
         sequence_length=LENGTH,
-        num_classes=data["num_classes"],
+        num_classes=data.num_classes,
+        num_heads=2,
         seed=seed,
         **SIZES[size],
     )
-    backbone = teachers.load_backbone(data["checkpoint"])
-    table = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)
-    student = start_embedding(student, teacher_table=table, kept_ids=data["kept_ids"])
-    per_epoch = math.ceil(len(texts["ids"]) / BATCH)
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, per_epoch * epochs)
-    if kind == "distilled":
-        model = td.Distiller(student=student, teacher=cache)
-        model.compile(keras.optimizers.Adam(rate), alpha=0.0, temperature=2.0)
-        batches = cache.dataset(texts["ids"], texts["labels"], batch_size=BATCH, seed=seed)
-    else:
-        rows = (data["train"], data["train_labels"])
-        if kind == "augmented":
-            rows = (texts["ids"], texts["labels"])
-        model = student
-        model.compile(keras.optimizers.Adam(rate), loss=_cross_entropy())
-        batches = tf.data.Dataset.from_tensor_slices(rows).shuffle(len(rows[0]), seed=seed)
-        batches = batches.repeat().batch(BATCH).prefetch(2)
-    model.fit(batches, steps_per_epoch=per_epoch, epochs=epochs)
-    predictions = student.predict(data["test"], verbose=0).argmax(-1)
-    return {
-        "accuracy": float(np.mean(predictions == data["test_labels"])),
-        "parameters": student.count_params(),
-    }
+    own_rows = np.arange(len(data.kept_ids))
+    return start_embedding(student, teacher_table=vectors, kept_ids=own_rows)
 
 
-def table(options: argparse.Namespace, teacher: float) -> str:
+def distill(
+    student: keras.Model,
+    cache: td.TeacherCache,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    options: argparse.Namespace,
+) -> None:
+    """Trains a student on the teacher's answers alone."""
+    features = []
+    if options.feature_weight:
+        pair = td.FeatureLoss(
+            teacher=POOLED, student="pooling", loss="hidden_cosine", weight=options.feature_weight
+        )
+        features = [pair]
+    model = td.Distiller(student=student, teacher=cache, feature_losses=features)
+    model.compile(_adam(steps_of(ids, options)), alpha=0.0, temperature=TEMPERATURE)
+    batches = cache.dataset(ids, labels, batch_size=BATCH, seed=seed)
+    model.fit(batches, epochs=options.epochs, verbose=2)
+
+
+def fit(student: keras.Model, ids: np.ndarray, labels: np.ndarray, *, seed: int, steps: int):
+    """Trains a student on labels, for as many steps."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    student.compile(_adam(steps), loss=loss)
+    rows = tf.data.Dataset.from_tensor_slices((ids, labels))
+    batches = rows.shuffle(len(ids), seed=seed).repeat().batch(BATCH).prefetch(2)
+    student.fit(batches, steps_per_epoch=steps, epochs=1, verbose=2)
+
+
+def steps_of(ids: np.ndarray, options: argparse.Namespace) -> int:
+    """Returns the number of optimizer steps of every student."""
+    return math.ceil(len(ids) / BATCH) * options.epochs
+
+
+def accuracy(student: keras.Model, data: Intents) -> float:
+    """Returns the share of test texts that are classified right."""
+    predictions = student.predict(data.ids["test"], batch_size=256, verbose=0).argmax(-1)
+    return float(np.mean(predictions == data.labels["test"]))
+
+
+def table(options: argparse.Namespace, teachers: dict[str, float], picked: str) -> str:
     """Returns the scores of all finished students as Markdown."""
     lines = [
-        f"\nTeacher (frozen MiniLM with an MLP head): {teacher:.4f}",
+        "Teachers: " + ", ".join(f"MiniLM {kind} {acc:.4f}" for kind, acc in teachers.items()),
+        f"(the {picked} one, better on the validation texts, labelled the texts).",
         "",
         "| student | parameters | trained on | accuracy | of the teacher's |",
         "| --- | --: | --- | --: | --: |",
     ]
     for size in options.sizes:
         for kind in options.kinds:
-            pattern = f"{size}_{kind}_*_{options.copies}x{options.epochs}.json"
-            paths = sorted(options.folder.glob(pattern))
+            paths = [options.folder / _file(size, kind, seed, options) for seed in options.seeds]
             scores = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
             values = [score["accuracy"] for score in scores]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             mean = statistics.mean(values)
             lines.append(
                 f"| {size} | {scores[0]['parameters']:,} | {kind} ({len(values)} seeds) "
-                f"| {mean:.4f} ± {spread:.4f} | {100 * mean / teacher:.1f} % |"
+                f"| {mean:.4f} ± {spread:.4f} | {100 * mean / teachers[picked]:.1f} % |"
             )
     return "\n".join(lines)
 
 
-def _cross_entropy() -> keras.losses.Loss:
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+def _file(size: str, kind: str, seed: int, options: argparse.Namespace) -> str:
+    weight = f"_f{options.feature_weight:g}" if kind == "distilled" else ""
+    return f"{size}_{kind}_{seed}_{options.copies}x{options.epochs}{weight}.json"
+
+
+def _adam(steps: int) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, steps))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ import warnings
 from pathlib import Path
 
 os.environ["TQDM_DISABLE"] = "1"  # a saved notebook has no use for progress bars
+# Keras and the Hugging Face client warn about their own defaults.
+warnings.filterwarnings("ignore", message="IProgress not found|`shuffle=True` was passed")
 
 import keras
 import matplotlib.pyplot as plt
@@ -54,8 +56,7 @@ from tokenizers import Tokenizer
 import tfdistill as td
 from tfdistill import datasets, export, students, teachers
 
-# Keras and the Hugging Face client warn about their own defaults; TensorFlow counts retracings.
-warnings.filterwarnings("ignore", message="IProgress not found|`shuffle=True` was passed")
+# TensorFlow counts retracings.
 tf.get_logger().setLevel("ERROR")
 
 SEED = 0

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tfdistill as td
-from tfdistill import teacher_cache
+from tfdistill.answers import teacher_cache
 
 X = np.random.default_rng(1).normal(size=(70, 5)).astype("float32")
 Y = np.random.default_rng(2).integers(0, 3, 70).astype("int32")

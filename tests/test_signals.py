@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tfdistill.answers import ANSWERS, INPUTS
+from tfdistill.answers.teacher_cache import TeacherCache
+from tfdistill.answers.top_k import ANSWERS, INPUTS
 from tfdistill.signals import (
     TeacherSignal,
     num_classes,
@@ -16,7 +17,6 @@ from tfdistill.signals import (
     split_answers,
     takes_training,
 )
-from tfdistill.teacher_cache import TeacherCache
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 

@@ -11,12 +11,15 @@ The whole library is one line. A Keras 3 model goes in and a Keras 3 model comes
 stage       names                                              where
 ==========  =================================================  ================================
 data        `datasets`                                         `datasets/`
-teacher     `teachers`, `TeacherCache`                         `teachers.py`, `teacher_cache.py`
+teacher     `teachers`, `TeacherCache`                         `teachers.py`, `answers/`
 student     `students`                                         `students/`
-distil      `Distiller`, `FeatureLoss`, `losses`               `distiller.py`, `features.py`,
+distil      `Distiller`, `FeatureLoss`, `losses`               `distiller.py`, `features/`,
             `callbacks`: schedules, `LossMonitor`              `losses.py`, `callbacks.py`
 shrink      `compress`: `prune_low_magnitude`,                 `compress/`
-            `quantize_aware`, `strip`, `Compressed`
+            `quantize_aware`, `cluster_weights`, `strip`,
+            `Compressed`, `sensitivity`, `survey`
+            `structure`: `share_layers`, `drop_layers`,        `structure/`
+            `prune_heads`, `prune_ffn`, `prune_vocabulary`
 TFLite      `export`: `to_tflite`, `compare`, `measure`,       `export/`
             `save_bundle`
 run         `agents` (imports no TensorFlow at all)            `agents/`
@@ -41,12 +44,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfdistill import agents, callbacks, compress, datasets, export, losses, students, teachers
-    from tfdistill.compress import Compressed, prune_low_magnitude, quantize_aware, strip
+    from tfdistill import (
+        agents,
+        callbacks,
+        compress,
+        datasets,
+        export,
+        losses,
+        structure,
+        students,
+        teachers,
+    )
+    from tfdistill.answers import TeacherCache
+    from tfdistill.compress import (
+        Compressed,
+        cluster_weights,
+        prune_low_magnitude,
+        quantize_aware,
+        sensitivity,
+        strip,
+        survey,
+    )
     from tfdistill.distiller import Distiller
     from tfdistill.export import compare, measure, save_bundle, to_tflite
     from tfdistill.features import FeatureLoss
-    from tfdistill.teacher_cache import TeacherCache
+    from tfdistill.structure import (
+        drop_layers,
+        prune_ffn,
+        prune_heads,
+        prune_vocabulary,
+        share_layers,
+    )
 
 __version__ = "0.1.0"
 
@@ -57,35 +85,62 @@ __all__ = [
     "TeacherCache",
     "agents",
     "callbacks",
+    "cluster_weights",
     "compare",
     "compress",
     "datasets",
+    "drop_layers",
     "export",
     "losses",
     "measure",
+    "prune_ffn",
+    "prune_heads",
     "prune_low_magnitude",
+    "prune_vocabulary",
     "quantize_aware",
     "save_bundle",
+    "sensitivity",
+    "share_layers",
     "strip",
+    "structure",
     "students",
+    "survey",
     "teachers",
     "to_tflite",
 ]
 
 _SUBMODULES = frozenset(
-    {"agents", "callbacks", "compress", "datasets", "export", "losses", "students", "teachers"}
+    {
+        "agents",
+        "callbacks",
+        "compress",
+        "datasets",
+        "export",
+        "losses",
+        "structure",
+        "students",
+        "teachers",
+    }
 )
 _MODULE_OF = {
     "Compressed": "compress",
     "Distiller": "distiller",
     "FeatureLoss": "features",
-    "TeacherCache": "teacher_cache",
+    "TeacherCache": "answers",
+    "cluster_weights": "compress",
     "compare": "export",
+    "drop_layers": "structure",
     "measure": "export",
+    "prune_ffn": "structure",
+    "prune_heads": "structure",
     "prune_low_magnitude": "compress",
+    "prune_vocabulary": "structure",
     "quantize_aware": "compress",
     "save_bundle": "export",
+    "sensitivity": "compress",
+    "share_layers": "structure",
     "strip": "compress",
+    "survey": "compress",
     "to_tflite": "export",
 }
 

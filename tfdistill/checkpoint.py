@@ -22,7 +22,7 @@ from typing import Any
 import keras
 
 from tfdistill import teacher_loss
-from tfdistill.features import FeatureLoss
+from tfdistill.features.feature_loss import FeatureLoss
 
 __all__ = ["Resumable", "load_seeds", "save_seeds", "seed_states"]
 

@@ -17,12 +17,13 @@ import tensorflow as tf
 
 from tfdistill import checkpoint, fitting, label_loss, losses, teacher_loss
 from tfdistill._keras import check_model
+from tfdistill.answers.teacher_cache import TeacherCache
 from tfdistill.balance import check_alpha, distillation_loss
 from tfdistill.compress.remasking import with_remasking
 from tfdistill.compress.transform import Compressed
-from tfdistill.feature_terms import FeatureTerms
-from tfdistill.features import FeatureLoss
-from tfdistill.layer_parts import Parts
+from tfdistill.features.feature_loss import FeatureLoss
+from tfdistill.features.feature_terms import FeatureTerms
+from tfdistill.features.layer_parts import Parts
 from tfdistill.signals import (
     TeacherSignal,
     check_classes,
@@ -31,7 +32,6 @@ from tfdistill.signals import (
     one_tensor,
     split_answers,
 )
-from tfdistill.teacher_cache import TeacherCache
 
 __all__ = ["Distiller"]
 

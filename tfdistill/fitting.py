@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.answers.teacher_cache import TeacherCache
 from tfdistill.label_loss import LabelLoss
-from tfdistill.teacher_cache import TeacherCache
 
 __all__ = ["Position", "check_labels", "labels_of", "watched"]
 

@@ -68,7 +68,7 @@ class LossMonitor(keras.callbacks.Callback):
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(
                 f"`every` must be an int of at least 1. Received: every={every!r}. Each "
-                "measurement costs about two training steps; 100 is usual."
+                "measurement costs about three training steps; 100 is usual."
             )
         self.every = every
         self.measurements: list[GradientNorms] = []

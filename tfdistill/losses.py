@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.divergence import at_least_float32, kl
-from tfdistill.feature_losses import attention_kl, hidden_cosine, hidden_mse, relation_kl
+from tfdistill.features.feature_losses import attention_kl, hidden_cosine, hidden_mse, relation_kl
 
 __all__ = [
     "attention_kl",

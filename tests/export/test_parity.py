@@ -150,8 +150,8 @@ def test_nan_is_never_close(field: str) -> None:
 
 
 def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="`quantize` must be one of .* quantize='int4'"):
-        REPORT.assert_close(quantize="int4")
+    with pytest.raises(ValueError, match="`quantize` must be one of .* quantize='int2'"):
+        REPORT.assert_close(quantize="int2")
 
 
 # What is refused

@@ -144,3 +144,50 @@ def test_a_text_of_padding_alone_is_pooled_to_zeros():
     model = build()
     pooled = keras.Model(model.input, model.get_layer("pooling").output)
     np.testing.assert_array_equal(pooled(ids([])), np.zeros((1, 8)))
+
+
+def test_a_narrow_table_has_the_parameters_counted_by_hand():
+    wide, narrow = build(), build(embedding_dim=3)
+    assert wide.count_params() - narrow.count_params() == 30 * 8 - (30 * 3 + 3 * 8)
+    assert narrow.get_layer("embedding_projection").bias is None
+    assert build(embedding_dim=8).count_params() == wide.count_params()
+
+
+def test_a_table_wider_than_the_student_is_refused():
+    with pytest.raises(ValueError, match="`embedding_dim` must be at most `hidden_dim`.*9.*=8"):
+        build(embedding_dim=9)
+
+
+@pytest.mark.parametrize("value", [0, 2.0, True])
+def test_a_width_of_the_table_that_is_no_size_is_refused(value):
+    with pytest.raises(ValueError, match=f"`embedding_dim` must be an int of at least 1.*{value}"):
+        build(embedding_dim=value)
+
+
+@pytest.mark.parametrize(("groups", "pattern"), [(1, "cyclic"), (2, "cyclic"), (2, "immediate")])
+def test_shared_blocks_exist_once(groups: int, pattern: str):
+    shared = build(num_layers=4, groups=groups, pattern=pattern)
+    assert shared.count_params() == build(num_layers=groups).count_params()
+    assert shared.get_layer("encoder_0").ffn_inner.kernel.numpy().std() == pytest.approx(
+        build().get_layer("encoder_0").ffn_inner.kernel.numpy().std()
+    )
+
+
+def test_shared_blocks_run_as_copies_of_them_do():
+    shared, apart = build(num_layers=4, groups=2), build(num_layers=4)
+    for layer in apart.layers:
+        if layer.weights:
+            number = layer.name.removeprefix("encoder_")
+            source = f"encoder_{int(number) % 2}" if number.isdigit() else layer.name
+            layer.set_weights(shared.get_layer(source).get_weights())
+    np.testing.assert_array_equal(shared(ids([5, 7, 2])), apart(ids([5, 7, 2])))
+
+
+def test_more_groups_than_blocks_are_refused():
+    with pytest.raises(ValueError, match=r"`groups` must be an int in \[1, 2\].*groups=3"):
+        build(groups=3)
+
+
+def test_an_unknown_pattern_of_sharing_is_refused():
+    with pytest.raises(ValueError, match="`pattern` must be one of .*pattern='random'"):
+        build(groups=1, pattern="random")

@@ -1,20 +1,19 @@
-"""Magnitude pruning with TF-MOT's own schedules and mask update, on any Keras 3 weight.
+"""Magnitude pruning with TF-MOT's own schedules and masks, on any Keras 3 weight.
 
-The order of operations is TF-MOT's: update the mask from the current weights, assign the masked
-weights, run forward. A pruned weight can so regrow for one step before the next mask, which is
-what lets a weight that matters come back.
+Three shapes of zeros: single weights, blocks, and N:M, where N of each M neighbors stay. Each is
+taken on the 2-D view of a weight, so attention kernels have them as Dense kernels do.
 """
 
 from __future__ import annotations
 
-import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tfdistill._keras import full_name, tfmot
+from tfdistill.compress import pruning_checks
+from tfdistill.compress.pruning_slots import PruneSlot, PruneSlots
 from tfdistill.compress.targets import Patterns, Target
 from tfdistill.compress.technique import WeightSlot, WeightTransform
 from tfdistill.compress.transform import Compressed, append
@@ -30,6 +29,12 @@ def prune_low_magnitude(
     pruning_schedule: Any = None,
     include: Patterns = None,
     exclude: Patterns = None,
+    scope: str = "tensor",
+    pattern: tuple[int, int] | None = None,
+    block_size: tuple[int, int] = (1, 1),
+    block_pooling_type: str = "AVG",
+    regrow: bool = True,
+    begin_step: int = 0,
 ) -> Compressed:
     """Makes a copy of a model that sets its smallest weights to zero while it trains.
 
@@ -40,31 +45,46 @@ def prune_low_magnitude(
 
     Args:
         model: A built Keras 3 model, or a `Compressed` one to add pruning to. Left untouched.
+            Pruning is put before what it would undo, such as quantization.
         sparsity: Share of zeros in each tensor at the end, a fraction in [0, 1).
         steps: Training steps until then, an int of at least 1.
         pruning_schedule: A TF-MOT schedule (`PolynomialDecay`, `ConstantSparsity`), which then
             replaces `sparsity` and `steps`.
         include: Globs over layer paths to prune; None takes all kernels and embeddings.
         exclude: Globs over layer paths to leave alone.
+        scope: "tensor" gives each tensor the promised sparsity; "global" takes one threshold
+            over all of them, so that tensors of small weights lose more.
+        pattern: (N, M) keeps N of each M neighbors and sets `sparsity` to 1 − N/M. The neighbors
+            are inputs of one output, in an embedding entries of one row: those that lie side by
+            side in a TFLite file.
+        block_size: Height and width, in inputs and outputs, of the blocks that are removed
+            whole. `sparsity` then is the share of blocks.
+        block_pooling_type: "AVG" judges a block by its mean magnitude, "MAX" by its largest.
+        regrow: Whether removed weights follow the optimizer until the next step begins, as in
+            TF-MOT, and so may come back. False sets them to zero after each optimizer step.
+        begin_step: Training steps of the model before the schedule begins to count.
 
     Returns:
         A model to compile and fit; `strip` turns it into a plain one.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model or the schedule not one of TF-MOT's.
-        ValueError: If a number is out of range or a glob matches nothing.
+        ValueError: If a number is out of range, a pattern does not divide a weight, a glob
+            matches nothing, or the model has pruning that has not ended.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> small = prune_low_magnitude(model, sparsity=0.5, steps=1)
-        >>> _ = small(np.ones((1, 4)), training=True)
+        >>> _ = small(keras.ops.ones((1, 4)), training=True)
         >>> from tfdistill.compress.transform import strip
-        >>> int(np.sum(strip(small).layers[0].kernel.numpy() == 0))
+        >>> int((strip(small).layers[0].kernel.numpy() == 0).sum())
         4
 
     References:
         Zhu, Gupta. "To prune, or not to prune", 2017, section 3.
         https://arxiv.org/abs/1710.01878
+        Mishra et al. "Accelerating Sparse Deep Neural Networks", 2021, for N:M.
+        https://arxiv.org/abs/2104.08378
     """
     transform = Prune(
         sparsity=sparsity,
@@ -72,6 +92,12 @@ def prune_low_magnitude(
         pruning_schedule=pruning_schedule,
         include=include,
         exclude=exclude,
+        scope=scope,
+        pattern=pattern,
+        block_size=block_size,
+        block_pooling_type=block_pooling_type,
+        regrow=regrow,
+        begin_step=begin_step,
     )
     return append(model, transform)
 
@@ -79,6 +105,9 @@ def prune_low_magnitude(
 @keras.saving.register_keras_serializable(package="tfdistill")
 class Prune(WeightTransform):
     """Magnitude pruning as one step of a recipe; see `prune_low_magnitude` for the arguments."""
+
+    promises = "sparsity"
+    keeps = frozenset({"sparsity", "clusters_with_zero"})
 
     def __init__(
         self,
@@ -88,16 +117,27 @@ class Prune(WeightTransform):
         pruning_schedule: Any = None,
         include: Patterns = None,
         exclude: Patterns = None,
+        scope: str = "tensor",
+        pattern: tuple[int, int] | None = None,
+        block_size: tuple[int, int] = (1, 1),
+        block_pooling_type: str = "AVG",
+        regrow: bool = True,
+        begin_step: int = 0,
     ) -> None:
-        super().__init__(include=include, exclude=exclude)
+        super().__init__(include=include, exclude=exclude, begin_step=begin_step)
+        self.pattern = pruning_checks.check_pattern(pattern)
+        self.block_size = pruning_checks.check_block_size(block_size, pattern=self.pattern)
+        self.block_pooling_type = pruning_checks.check_pooling(block_pooling_type)
+        self.scope = pruning_checks.check_scope(scope)
+        self.regrow = pruning_checks.check_regrow(regrow)
         if isinstance(pruning_schedule, dict):
             pruning_schedule = _schedule_from_config(pruning_schedule)
         if pruning_schedule is None:
-            _check_sparsity(sparsity)
-            _check_steps(steps)
+            sparsity = pruning_checks.check_sparsity(sparsity, pattern=self.pattern)
+            pruning_checks.check_steps(steps)
             pruning_schedule = tfmot().sparsity.keras.PolynomialDecay(
                 initial_sparsity=0.0,
-                final_sparsity=float(sparsity),
+                final_sparsity=sparsity,
                 begin_step=0,
                 end_step=steps,
                 frequency=max(1, steps // 20),
@@ -109,6 +149,7 @@ class Prune(WeightTransform):
                 "Use tfmot.sparsity.keras.PolynomialDecay or ConstantSparsity."
             )
         self.schedule = pruning_schedule
+        pruning_checks.check_schedule(self.target_sparsity, pattern=self.pattern)
 
     @property
     def target_sparsity(self) -> float | None:
@@ -116,81 +157,35 @@ class Prune(WeightTransform):
         config = self.schedule.get_config().get("config", {})
         return config.get("final_sparsity", config.get("target_sparsity"))
 
+    @property
+    def end_step(self) -> int | None:
+        """The step of the model at which the schedule ends; None if it never does."""
+        end = self.schedule.get_config().get("config", {}).get("end_step", -1)
+        return None if end < 0 else self.begin_step + end
+
     def create(self, owner: Compressed, target: Target) -> WeightSlot:
         """Adds the mask and the threshold of one weight to the model."""
-        return _PruneSlot(self, owner, target)
+        return self.create_all(owner, [target])[0]
+
+    def create_all(self, owner: Compressed, targets: Sequence[Target]) -> list[WeightSlot]:
+        """Adds the masks and thresholds of all weights, which move together."""
+        if self.pattern is not None:
+            pruning_checks.check_divides(self.pattern, targets)
+        slots = [PruneSlot(self, owner, target) for target in targets]
+        slots[0].together = PruneSlots(self, owner, slots)
+        return list(slots)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the schedule and the globs."""
-        return {**super().get_config(), "pruning_schedule": self.schedule.get_config()}
-
-
-class _PruneSlot(WeightSlot):
-    """Mask and threshold of one weight, moved by TF-MOT's `Pruning`."""
-
-    def __init__(self, transform: Prune, owner: Compressed, target: Target) -> None:
-        super().__init__(transform, target)
-        self.mask = owner.add_state(target, "mask", shape=target.variable.shape, initial=1.0)
-        self.threshold = owner.add_state(target, "threshold", shape=(), initial=0.0)
-        # The schedule counts from here, and not from the first step of an earlier technique.
-        self.start = owner.add_state(target, "start", shape=(), initial=0, dtype="int64")
-        step, mask, threshold = owner.step.value, self.mask.value, self.threshold.value
-        start = self.start.value
-        self._pruning = _pruning_class()(
-            training_step_fn=lambda: step - start,
-            pruning_vars=[(self.weight, mask, threshold)],
-            pruning_schedule=transform.schedule,
-            block_size=[1, 1],
-            block_pooling_type="AVG",
-        )
-
-    @property
-    def state(self) -> dict[str, keras.Variable]:
-        return {"mask": self.mask, "threshold": self.threshold, "start": self.start}
-
-    def begin(self, step: keras.Variable) -> None:
-        self.start.assign(step)
-
-    def update(self) -> None:
-        with tf.control_dependencies([self._pruning.conditional_mask_update()]):
-            self._pruning.weight_mask_op()
-
-    def remask(self) -> None:
-        self.weight.assign(self.weight * self.mask)
-
-    def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
-        # While training the weight itself was masked in `update`: a mask in the graph would
-        # take the gradient from pruned weights, and they could never come back.
-        return value if training else value * tf.cast(self.mask, value.dtype)
-
-    def shortfall(self) -> str | None:
-        masked = self.weight.numpy() * self.mask.numpy()
-        reached, promised = float(np.mean(masked == 0)), self.transform.target_sparsity
-        # TF-MOT rounds to whole weights and keeps one; its last update may fall short of the end.
-        if promised is None or reached >= promised - 1.0 / masked.size - 1e-3:
-            return None
-        return f"{self.target.path}: sparsity {reached:.3f} of {promised:.3f}"
-
-
-def _check_sparsity(sparsity: object) -> None:
-    if isinstance(sparsity, bool) or not isinstance(sparsity, numbers.Real):
-        raise TypeError(
-            f"`sparsity` must be a fraction in [0, 1). Received: sparsity={sparsity!r}."
-        )
-    if not 0.0 <= float(sparsity) < 1.0:
-        percent = 1.0 < float(sparsity) < 100.0
-        hint = f"Did you mean {float(sparsity) / 100:g}?" if percent else "0.5 is a safe start."
-        raise ValueError(
-            f"`sparsity` must be a fraction in [0, 1). Received: sparsity={sparsity!r}. {hint}"
-        )
-
-
-def _check_steps(steps: object) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
-        raise ValueError(
-            f"`steps` must be an int of at least 1. Received: steps={steps!r}. "
-            "Epochs times batches per epoch is the number of training steps."
-        )
+        """Returns the constructor's arguments, the schedule in place of `sparsity` and `steps`."""
+        return {
+            **super().get_config(),
+            "pruning_schedule": self.schedule.get_config(),
+            "scope": self.scope,
+            "pattern": self.pattern,
+            "block_size": self.block_size,
+            "block_pooling_type": self.block_pooling_type,
+            "regrow": self.regrow,
+        }
 
 
 def _schedule_from_config(config: dict[str, Any]) -> Any:
@@ -203,10 +198,3 @@ def _schedule_from_config(config: dict[str, Any]) -> Any:
             f"Received: pruning_schedule={config.get('class_name')!r}."
         )
     return known[config["class_name"]](**config["config"])
-
-
-def _pruning_class() -> type:
-    tfmot()
-    from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl
-
-    return pruning_impl.Pruning

@@ -8,17 +8,17 @@ is what the converter writes, so the exported integers are the trained ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdistill._keras import tfmot
 from tfdistill.compress.targets import Patterns, Target
 from tfdistill.compress.technique import WeightSlot, WeightTransform
 from tfdistill.compress.transform import Compressed, append
 
-__all__ = ["Quantize", "fake_quantize", "quantize_aware"]
+__all__ = ["Quantize", "fake_quantize", "fake_quantize_in_training", "quantize_aware"]
 
 
 def quantize_aware(
@@ -77,21 +77,79 @@ def fake_quantize(matrix: tf.Tensor, *, bits: int, axis: int | None) -> tf.Tenso
         >>> fake_quantize(tf.constant([[-0.9], [7.0], [2.4]]), bits=4, axis=1).numpy().ravel()
         array([-1.,  7.,  2.], dtype=float32)
     """
-    levels = 2.0 ** (bits - 1) - 1.0
-    reduced = None if axis is None else [1 - axis]
-    largest = tf.reduce_max(tf.abs(matrix), axis=reduced, keepdims=True)
-    scale = largest / levels
+    largest = _largest(matrix, axis=axis)
+    scale, _ = _scale(largest, bits=bits)
     return tf.round(tf.math.divide_no_nan(matrix, scale)) * scale
+
+
+def fake_quantize_in_training(matrix: tf.Tensor, *, bits: int, axis: int | None) -> tf.Tensor:
+    """Rounds as TensorFlow's fake-quantization kernels do, and lets the gradient through.
+
+    The values are those of `fake_quantize` but for the last bit, and equal to the last bit those
+    of `tf.quantization.fake_quant_with_min_max_vars_per_channel`, which TF-MOT trains with. That
+    kernel walks down one channel after the other; these whole-matrix operations take half of its
+    time, its gradient's included.
+
+    Args:
+        matrix: Weights, float32 tensor of shape `[I, O]`.
+        bits: 2 to 8.
+        axis: As in `fake_quantize`.
+
+    Returns:
+        Weights on the grid, same shape. The gradient is 1 where |w| is within the grid's ends,
+        which rounding may put a bit below the largest |w|.
+
+    Example:
+        >>> matrix = tf.constant([[-0.9], [7.0], [2.4]])
+        >>> fake_quantize_in_training(matrix, bits=4, axis=1).numpy().ravel()
+        array([-1.,  7.,  2.], dtype=float32)
+    """
+    half = 2.0 ** (bits - 1) - 1.0
+    scale, inverse = _scale(_largest(tf.stop_gradient(matrix), axis=axis), bits=bits)
+    end = half * scale
+
+    @tf.custom_gradient
+    def rounded(values: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        shifted = tf.clip_by_value(values, -end, end) + end
+        on_grid = tf.floor(shifted * inverse - half + 0.5) * scale
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.abs(values) <= end, upstream, tf.zeros_like(upstream))
+
+        return on_grid, gradient
+
+    return rounded(matrix)
+
+
+def _largest(matrix: tf.Tensor, *, axis: int | None) -> tf.Tensor:
+    reduced = None if axis is None else [1 - axis]
+    return tf.reduce_max(tf.abs(matrix), axis=reduced, keepdims=True)
+
+
+def _scale(largest: tf.Tensor, *, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the distance of two levels and its inverse; both are 0 where all weights are."""
+    half = 2.0 ** (bits - 1) - 1.0
+    # TensorFlow turns a plain division by a constant into a product, in graphs only, and a
+    # model would answer otherwise in `predict` than when it is called.
+    return tf.math.divide_no_nan(largest, half), tf.math.divide_no_nan(half, largest)
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class Quantize(WeightTransform):
     """Weight quantization as one step of a recipe; see `quantize_aware` for the arguments."""
 
+    promises = "grid"
+    keeps = frozenset({"sparsity", "clusters", "clusters_with_zero"})
+
     def __init__(
-        self, *, bits: int = 8, include: Patterns = None, exclude: Patterns = None
+        self,
+        *,
+        bits: int = 8,
+        include: Patterns = None,
+        exclude: Patterns = None,
+        begin_step: int = 0,
     ) -> None:
-        super().__init__(include=include, exclude=exclude)
+        super().__init__(include=include, exclude=exclude, begin_step=begin_step)
         if isinstance(bits, bool) or bits not in (4, 8):
             raise ValueError(
                 f"`bits` must be 8 or 4. Received: bits={bits!r}. "
@@ -109,7 +167,7 @@ class Quantize(WeightTransform):
 
 
 class _QuantizeSlot(WeightSlot):
-    """Range of one weight, kept by TF-MOT's `LastValueQuantizer`."""
+    """Range of one weight at the last training step, as TF-MOT's `LastValueQuantizer` has it."""
 
     def __init__(self, transform: Quantize, owner: Compressed, target: Target) -> None:
         super().__init__(transform, target)
@@ -117,12 +175,6 @@ class _QuantizeSlot(WeightSlot):
         self._axis: int | None = 1
         if target.kind == "embedding":
             self._axis = None if transform.bits == 8 else 0
-        self._quantizer = tfmot().quantization.keras.quantizers.LastValueQuantizer(
-            num_bits=transform.bits,
-            per_axis=self._axis is not None,
-            symmetric=True,
-            narrow_range=True,
-        )
         channels = () if self._axis is None else (target.matrix_shape[self._axis],)
         self._ranges = {
             name: owner.add_state(
@@ -130,7 +182,8 @@ class _QuantizeSlot(WeightSlot):
             )
             for name, initial in (("min_var", -6.0), ("max_var", 6.0))
         }
-        self._weights = {name: variable.value for name, variable in self._ranges.items()}
+        # Taken here, where no autocast scope can hide them behind half-precision copies.
+        self._least, self._most = (variable.value for variable in self._ranges.values())
 
     @property
     def state(self) -> dict[str, keras.Variable]:
@@ -139,10 +192,10 @@ class _QuantizeSlot(WeightSlot):
     def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
         matrix = self.target.to_matrix(value)
         if training:
-            # TF-MOT keeps ranges for the last axis only.
-            turned = tf.transpose(matrix) if self._axis == 0 else matrix
-            turned = self._quantizer(turned, training=True, weights=self._weights)
-            matrix = tf.transpose(turned) if self._axis == 0 else turned
+            largest = tf.reshape(_largest(matrix, axis=self._axis), self._most.shape)
+            self._least.assign(-largest)
+            self._most.assign(largest)
+            matrix = fake_quantize_in_training(matrix, bits=self._bits, axis=self._axis)
         else:
             matrix = fake_quantize(matrix, bits=self._bits, axis=self._axis)
         return self.target.from_matrix(matrix)

@@ -1,7 +1,22 @@
-"""What every technique is made of: a transform in a recipe, and its slot at each weight."""
+"""What every technique is made of: a transform in a recipe, and its slot at each weight.
+
+A transform says what it `promises` about a weight and which earlier promises it `keeps`. That
+is all a recipe needs to be checked: a later transform has to keep what an earlier one promised
+about the same weight.
+
+    Prune      promises "sparsity"
+    Cluster    promises "clusters" or, if zero stays a centroid, "clusters_with_zero"
+    Quantize   promises "grid"
+
+A technique of your own that promises nothing may stand before every other, and one that keeps
+nothing may stand after none that promises.
+"""
 
 from __future__ import annotations
 
+import copy
+import numbers
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -21,19 +36,63 @@ class WeightTransform:
     Args:
         include: Globs over layer paths; None takes all kernels and embeddings.
         exclude: Globs over layer paths to leave alone.
+        begin_step: Training steps of the model before the technique begins, an int of at least
+            0. Until then the weights pass through it as they are.
+
+    Attributes:
+        promises: What holds for a weight after this technique, or "" for nothing.
+        keeps: Promises of earlier techniques that still hold after this one. Both may be set on
+            the instance, where they depend on the arguments.
+
+    Raises:
+        ValueError: If `begin_step` is no int of at least 0.
     """
 
-    def __init__(self, *, include: Patterns = None, exclude: Patterns = None) -> None:
+    promises: str = ""
+    keeps: frozenset[str] = frozenset()
+    include: Patterns
+    exclude: Patterns
+    begin_step: int
+
+    def __init__(
+        self, *, include: Patterns = None, exclude: Patterns = None, begin_step: int = 0
+    ) -> None:
+        if (
+            isinstance(begin_step, bool)
+            or not isinstance(begin_step, numbers.Integral)
+            or begin_step < 0
+        ):
+            raise ValueError(
+                f"`begin_step` must be an int of at least 0. Received: begin_step={begin_step!r}. "
+                "It counts the training steps of the whole model; 0 begins with the first."
+            )
         self.include = include
         self.exclude = exclude
+        self.begin_step = int(begin_step)
+
+    @property
+    def end_step(self) -> int | None:
+        """The step of the model after which the state moves no more; None if it always does."""
+        return None
 
     def create(self, owner: Compressed, target: Target) -> WeightSlot:
         """Makes the slot that holds this technique's state for one weight."""
         raise NotImplementedError(f"{type(self).__name__} has to define `create`.")
 
+    def create_all(self, owner: Compressed, targets: Sequence[Target]) -> list[WeightSlot]:
+        """Makes the slots of all its weights; to override where they have something in common."""
+        return [self.create(owner, target) for target in targets]
+
+    def delayed(self, steps: int) -> WeightTransform:
+        """Returns the same technique, beginning so many steps later."""
+        later = copy.copy(self)
+        later.begin_step = self.begin_step + int(steps)
+        return later
+
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, for `.keras` files."""
-        return {"include": self.include, "exclude": self.exclude}
+        config = {"include": self.include, "exclude": self.exclude}
+        return {**config, "begin_step": self.begin_step} if self.begin_step else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> WeightTransform:
@@ -60,11 +119,11 @@ class WeightSlot:
         """The slot's variables by name."""
         return {}
 
-    def begin(self, step: keras.Variable) -> None:
-        """Learns how many training steps the model had made when the technique was added."""
-
     def update(self) -> None:
-        """Moves the state, once at the start of a training step."""
+        """Moves the state, once at the start of a training step that comes after `begin_step`."""
+
+    def after_update(self) -> None:
+        """Follows the optimizer, once at the end of such a step."""
 
     def remask(self) -> None:
         """Brings the weight itself back to what was promised, after the optimizer moved it."""

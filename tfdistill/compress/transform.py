@@ -8,16 +8,19 @@ in a model of somebody else's, is covered alike, and techniques compose: a recip
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfdistill._keras import check_model
+from tfdistill.compress import recipe as recipes
 from tfdistill.compress.copying import copy_model
 from tfdistill.compress.remasking import with_remasking
+from tfdistill.compress.state_moves import move_if, move_once
 from tfdistill.compress.targets import Target, find_targets, select
 from tfdistill.compress.technique import WeightSlot, WeightTransform
 
@@ -30,12 +33,15 @@ class Compressed(keras.Model):
 
     Args:
         student: A built Keras 3 model. It is copied, never changed.
-        recipe: Transforms in the order in which they apply to a weight.
+        recipe: Transforms in the order in which they apply to a weight. None may undo what an
+            earlier one promised: prune, then cluster, then quantize. They are trained at the
+            same time, or one after the other by their `begin_step`.
         name: Name of the model.
 
     Raises:
         TypeError: If `student` is not a Keras 3 model or the recipe not a list of transforms.
-        ValueError: If the model cannot be copied or has nothing to compress.
+        ValueError: If the model cannot be copied, has nothing to compress, or a transform undoes
+            what an earlier one promised.
 
     Example:
         >>> import numpy as np
@@ -56,7 +62,7 @@ class Compressed(keras.Model):
         name: str = "compressed",
     ) -> None:
         check_model(student, argument="student")
-        _check_recipe(recipe)
+        recipes.check_recipe(recipe)
         if isinstance(student, Compressed):
             raise TypeError(
                 "`student` must be a plain Keras model, not a compressed one. Received: student="
@@ -70,11 +76,11 @@ class Compressed(keras.Model):
             name="step", shape=(), dtype="int64", initializer="zeros", trainable=False
         )
         targets = find_targets(self.student)
-        self._slots: list[WeightSlot] = [
-            transform.create(self, target)
-            for transform in self.recipe
-            for target in select(targets, include=transform.include, exclude=transform.exclude)
-        ]
+        recipes.check_order(self.recipe, targets)
+        self._slots: list[WeightSlot] = []
+        for transform in self.recipe:
+            chosen = select(targets, include=transform.include, exclude=transform.exclude)
+            self._slots += transform.create_all(self, chosen)
         self.built = True
 
     def add_state(
@@ -109,9 +115,7 @@ class Compressed(keras.Model):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Runs the student on its transformed weights."""
         if training:
-            self.step.assign(self.step + 1)
-            for slot in self._slots:
-                slot.update()
+            move_once(self._begin_step)
         effective = self.effective_weights(training=bool(training))
         with keras.StatelessScope(collect_losses=True) as scope:
             for pair in effective:  # `state_mapping=` would round them to the policy's precision
@@ -139,7 +143,12 @@ class Compressed(keras.Model):
         for slot in self._slots:
             variable = slot.target.variable
             value = values.get(id(variable), (variable, tf.convert_to_tensor(slot.weight)))[1]
-            values[id(variable)] = (variable, slot(value, training=training))
+            changed = slot(value, training=training)
+            begin = slot.transform.begin_step
+            if begin > 0:
+                step = self.step.value
+                changed = tf.where(step > begin if training else step >= begin, changed, value)
+            values[id(variable)] = (variable, changed)
         return list(values.values())
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -149,7 +158,20 @@ class Compressed(keras.Model):
         return logs
 
     def after_update(self) -> None:
-        """Runs after each optimizer step, whoever made it."""
+        """Lets the transforms follow the optimizer; runs after each of its steps."""
+        move_once(lambda: self._for_each_begun(lambda slot: slot.after_update()))
+
+    def _begin_step(self) -> None:
+        self.step.value.assign_add(1)
+        self._for_each_begun(lambda slot: slot.update())
+
+    def _for_each_begun(self, act: Callable[[WeightSlot], None]) -> None:
+        for slot in self._slots:
+            begin = slot.transform.begin_step
+            if begin == 0:
+                act(slot)
+            else:
+                move_if(self.step.value > begin, functools.partial(act, slot))
 
     def remask(self) -> None:
         """Brings the weights back to their masks, as TF-MOT does at the end of an epoch."""
@@ -160,11 +182,25 @@ class Compressed(keras.Model):
         """Trains as `keras.Model.fit` does, and re-masks the weights at each epoch's end."""
         return super().fit(*args, callbacks=with_remasking(callbacks, self), **kwargs)
 
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the state of the transforms and the dropout seeds, which Keras leaves out."""
+        from tfdistill import checkpoint  # not above: it finds layers through this module
+
+        super().save_own_variables(store)
+        checkpoint.save_seeds(self, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote."""
+        from tfdistill import checkpoint
+
+        super().load_own_variables(checkpoint.load_seeds(self, store))
+
     def get_config(self) -> dict[str, Any]:
         """Returns the student and the recipe, for `.keras` files."""
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "student": serialize(self.student),
             "recipe": [serialize(transform) for transform in self.recipe],
         }
@@ -175,11 +211,16 @@ class Compressed(keras.Model):
         deserialize = keras.saving.deserialize_keras_object
         student = deserialize(config["student"], custom_objects=custom_objects)
         recipe = [deserialize(item) for item in config["recipe"]]
-        return cls(student, recipe=recipe, name=config["name"])
+        model = cls(student, recipe=recipe, name=config["name"])
+        # Keras forgets the policy of Sequential and Functional students.
+        model.dtype_policy = keras.dtype_policies.deserialize(config["dtype"])
+        return model
 
 
 def append(model: keras.Model, transform: WeightTransform) -> Compressed:
-    """Adds a transform to the end of a model's recipe and keeps the state reached so far.
+    """Adds a transform to a model's recipe and keeps the state reached so far.
+
+    It comes last, or before those whose promises it would undo, and begins with the next step.
 
     Args:
         model: A Keras 3 model, compressed or not. Left untouched.
@@ -187,17 +228,22 @@ def append(model: keras.Model, transform: WeightTransform) -> Compressed:
 
     Returns:
         A new model.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model.
+        ValueError: If there is no place in the recipe at which it undoes no promise.
     """
     check_model(model, argument="model")
     if not isinstance(model, Compressed):
         return Compressed(model, recipe=[transform], name=f"compressed_{model.name}")
-    grown = Compressed(model.student, recipe=[*model.recipe, transform], name=model.name)
+    later = transform.delayed(int(model.step.numpy()))
+    recipe = recipes.insert(model.recipe, later, find_targets(model.student))
+    grown = Compressed(model.student, recipe=recipe, name=model.name)
     grown.step.assign(model.step)
-    for old, new in zip(model._slots, grown._slots, strict=False):
+    kept = (slot for slot in grown._slots if slot.transform is not later)
+    for old, new in zip(model._slots, kept, strict=True):
         for name, variable in old.state.items():
             new.state[name].assign(variable)
-    for new in grown._slots[len(model._slots) :]:
-        new.begin(model.step)
     return grown
 
 
@@ -222,10 +268,11 @@ def strip(model: keras.Model) -> keras.Model:
     check_model(model, argument="model")
     if not isinstance(model, Compressed):
         return model
-    unreached = [text for slot in model._slots if (text := slot.shortfall())]
+    steps = int(model.step.numpy())
+    unreached = [text for slot in model._slots if (text := _shortfall(slot, steps))]
     if unreached:
         warnings.warn(
-            f"Stripped after {int(model.step)} training steps, before the schedule's end: "
+            f"Stripped after {steps} training steps, before the schedule's end: "
             f"{unreached[0]}" + (f" (and {len(unreached) - 1} more)." if unreached[1:] else "."),
             stacklevel=2,
         )
@@ -237,14 +284,9 @@ def strip(model: keras.Model) -> keras.Model:
     return plain
 
 
-def _check_recipe(recipe: Sequence[WeightTransform]) -> None:
-    if (
-        isinstance(recipe, str)
-        or not isinstance(recipe, Sequence)
-        or not recipe
-        or not all(isinstance(item, WeightTransform) for item in recipe)
-    ):
-        raise TypeError(
-            "`recipe` must be a non-empty list of transforms. "
-            f"Received: recipe={recipe!r}. For example [Prune(sparsity=0.5), Quantize(bits=8)]."
-        )
+def _shortfall(slot: WeightSlot, steps: int) -> str | None:
+    transform = slot.transform
+    if steps >= transform.begin_step:
+        return slot.shortfall()
+    name = type(transform).__name__
+    return f"{slot.target.path}: {name} begins after step {transform.begin_step}"

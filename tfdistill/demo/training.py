@@ -10,11 +10,11 @@ import keras
 import tensorflow as tf
 
 from tfdistill import teachers
+from tfdistill.answers.teacher_cache import TeacherCache
 from tfdistill.compress import prune_low_magnitude, quantize_aware, strip
 from tfdistill.demo.data import Encoded, one_hot_where_labelled
 from tfdistill.distiller import Distiller
 from tfdistill.students import start_embedding, text_encoder
-from tfdistill.teacher_cache import TeacherCache
 
 __all__ = [
     "Recipe",

@@ -136,7 +136,7 @@ def save_bundle(
             and pads with id 0 to L. Every id it can produce must be below the vocabulary size of
             the model.
         labels: C different class names, in the order of the logits.
-        quantize: As in `to_tflite`: None, "float16" or "dynamic".
+        quantize: As in `to_tflite`: None, "float16", "dynamic" or "int4".
 
     Returns:
         The bundle, opened again from disk.
@@ -156,7 +156,7 @@ def save_bundle(
         )
     if quantize == "int8":
         raise ValueError(
-            "`quantize` must be None, 'float16' or 'dynamic' for a bundle. Received: "
+            "`quantize` must be None, 'float16', 'dynamic' or 'int4' for a bundle. Received: "
             "quantize='int8', which needs calibration data and costs a text model accuracy."
         )
     names = _check_labels(labels)

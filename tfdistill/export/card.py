@@ -24,7 +24,9 @@ def card_text(
     Returns:
         The text. It claims no accuracy: nothing was measured when the bundle was written.
     """
-    kind = {None: "float32", "dynamic": "dynamic-range int8"}.get(quantize, quantize)
+    kind = {None: "float32", "dynamic": "dynamic-range int8", "int4": "4-bit integers"}.get(
+        quantize, quantize
+    )
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     return f"""# {name}
 

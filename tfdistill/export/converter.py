@@ -8,12 +8,8 @@ because a batch left open costs eleven XNNPACK partitions and shape arithmetic i
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -22,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
+from tfdistill.export.four_bits import to_four_bits
+from tfdistill.export.quiet import quiet
 from tfdistill.export.signature import NamedModel
 
 __all__ = ["SIGNATURE", "convert"]
@@ -30,9 +28,6 @@ SIGNATURE = "serving_default"
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 # The graph's name of an operation holds the names of the layers around it.
 _SCOPE = r'"{op}:", "([^"@]+)@'
-# File descriptors belong to the process: two threads that redirect them at once would leave them
-# pointing at a deleted file.
-_DESCRIPTORS = threading.Lock()
 
 
 def convert(
@@ -42,7 +37,7 @@ def convert(
 
     Args:
         named: The model, all of whose input axes but the batch are fixed.
-        quantize: None, "float16", "dynamic" or "int8".
+        quantize: None, "float16", "dynamic", "int8" or "int4".
         calibration: Arrays by name from which "int8" takes the ranges of activations.
 
     Returns:
@@ -55,9 +50,10 @@ def convert(
     """
     with tempfile.TemporaryDirectory(prefix="tfdistill-") as folder:
         try:
-            with _quiet():
+            with quiet():
                 _write_saved_model(named, folder)
-                return _run_converter(folder, quantize=quantize, calibration=calibration)
+                content = _run_converter(folder, quantize=quantize, calibration=calibration)
+            return to_four_bits(content) if quantize == "int4" else content
         except ConverterError as error:
             raise _explained(error, named.model, quantize=quantize) from error
         except (OSError, tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
@@ -84,7 +80,7 @@ def _run_converter(
 ) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if quantize is not None:
+    if quantize not in (None, "int4"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
@@ -108,32 +104,6 @@ def _examples(
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     for index in range(len(next(iter(calibration.values())))):
         yield SIGNATURE, {name: value[index : index + 1] for name, value in calibration.items()}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what the converter prints from C++ off the terminal; an error takes it along."""
-    with _DESCRIPTORS, tempfile.TemporaryFile() as chatter:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        kept = [os.dup(1), os.dup(2)]
-        try:
-            os.dup2(chatter.fileno(), 1)
-            os.dup2(chatter.fileno(), 2)
-            yield
-        except Exception as error:
-            if not isinstance(error, ConverterError):  # which holds all that was printed
-                chatter.seek(0)
-                printed = chatter.read().decode(errors="replace")
-                if printed:
-                    error.add_note(f"TensorFlow printed:\n{printed}")
-            raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, original in zip((1, 2), kept, strict=True):
-                os.dup2(original, descriptor)
-                os.close(original)
 
 
 def _explained(

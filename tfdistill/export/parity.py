@@ -37,11 +37,13 @@ _BATCH_SIZE = 32
 # spacing of float32. "float16": each weight is off by up to 2⁻¹¹ of itself. "dynamic": weights and
 # activations are off by up to half a step of 1/127 of the largest in their row (measured: 0.015
 # two layers deep, 0.07 twelve layers deep). "int8": the same on fixed grids that outliers widen.
+# "int4": only the activations are off, as with "dynamic", where the weights are on the 4-bit grid.
 _BOUNDS: dict[str | None, tuple[float, float]] = {
     None: (1e-5, 0.999),
     "float16": (5e-3, 0.99),
     "dynamic": (0.10, 0.98),
     "int8": (0.25, 0.90),
+    "int4": (0.10, 0.98),
 }
 
 
@@ -108,7 +110,8 @@ class ParityReport:
         Args:
             quantize: How the file was made; it selects the bounds: error at most 1e-5 of the
                 largest output for None, 0.005 for "float16", 0.1 for "dynamic", 0.25 for
-                "int8", and agreement of at least 0.999, 0.99, 0.98, 0.90.
+                "int8", and agreement of at least 0.999, 0.99, 0.98, 0.90. "int4" has those of
+                "dynamic", which a model that was not trained on 4 bits will break.
             max_error: An absolute bound in place of the default one.
             agreement: A fraction in place of the default one. One example may always differ: on
                 a few examples a single near-tie is no evidence.

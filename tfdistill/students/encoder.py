@@ -15,9 +15,11 @@ import numpy as np
 from keras import ops
 
 from tfdistill._keras import check_backend
+from tfdistill.students.blocks import EncoderBlock, MaskedMean, PositionEmbedding
+from tfdistill.students.grouping import assign_groups
 from tfdistill.students.initialize import initial_values
 
-__all__ = ["EncoderBlock", "MaskedMean", "PositionEmbedding", "text_encoder"]
+__all__ = ["text_encoder"]
 
 
 def text_encoder(
@@ -31,6 +33,9 @@ def text_encoder(
     num_classes: int,
     dropout: float = 0.1,
     activation: str = "relu",
+    embedding_dim: int | None = None,
+    groups: int | None = None,
+    pattern: str = "cyclic",
     seed: int | None = None,
     name: str = "text_encoder",
 ) -> keras.Model:
@@ -46,16 +51,24 @@ def text_encoder(
         num_classes: Number of classes, at least 2.
         dropout: Share of activations dropped while training, a fraction in [0, 1).
         activation: Activation of the feed-forward layer.
+        embedding_dim: Width of the token table; below `hidden_dim` a projection without a bias,
+            `embedding_projection`, widens its rows, and the table of `V · D` numbers becomes one
+            of `V · E + E · D`. None is `hidden_dim`, without a projection.
+        groups: Number of blocks with weights of their own, an int in [1, num_layers]; the other
+            blocks use theirs, see `tfdistill.students.grouping`. None shares nothing.
+        pattern: "cyclic" or "immediate": which blocks share.
         seed: Seed of the initial weights and of dropout; None draws one.
         name: Name of the model.
 
     Returns:
         A Functional model with the input `ids`, int32 `[B, sequence_length]`, and the output
-        `logits`, float32 `[B, num_classes]`. Its blocks are named `encoder_0`, `encoder_1`, ….
+        `logits`, float32 `[B, num_classes]`. Its blocks are named `encoder_0`, `encoder_1`, …;
+        of shared ones there are only the first `groups`.
 
     Raises:
-        TypeError: If `dropout` is not a number.
-        ValueError: If a size is out of range or `hidden_dim` is no multiple of `num_heads`.
+        TypeError: If `dropout` is not a number or `groups` no int.
+        ValueError: If a size is out of range, `hidden_dim` is no multiple of `num_heads` or
+            `pattern` unknown.
 
     Example:
         >>> import numpy as np
@@ -66,6 +79,8 @@ def text_encoder(
 
     References:
         Devlin et al. "BERT", 2018. https://arxiv.org/abs/1810.04805
+        Lan et al. "ALBERT", 2020, section 3.1 (`embedding_dim`, `groups`).
+        https://arxiv.org/abs/1909.11942
     """
     check_backend()
     _check_sizes(
@@ -90,21 +105,30 @@ def text_encoder(
         raise ValueError(
             f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. 0.1 is usual."
         )
+    table_width = _table_width(embedding_dim, hidden_dim=hidden_dim)
+    groups = num_layers if groups is None else groups
+    group_of_block = assign_groups(num_layers, groups=groups, pattern=pattern)
     seed = int(np.random.default_rng(seed).integers(2**30))
     ids = keras.Input((sequence_length,), dtype="int32", name="ids")
     is_token = ops.not_equal(ids, 0)
-    x = keras.layers.Embedding(vocabulary_size, hidden_dim, name="token_embedding")(ids)
+    x = keras.layers.Embedding(vocabulary_size, table_width, name="token_embedding")(ids)
+    if table_width < hidden_dim:
+        x = keras.layers.Dense(hidden_dim, use_bias=False, name="embedding_projection")(x)
     x = PositionEmbedding(name="position_embedding")(x)
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="embedding_norm")(x)
-    for index in range(num_layers):
-        x = EncoderBlock(
+    blocks = [
+        EncoderBlock(
             num_heads=num_heads,
             intermediate_dim=intermediate_dim,
             dropout=dropout,
             activation=activation,
             seed=seed + index,
             name=f"encoder_{index}",
-        )(x, is_token)
+        )
+        for index in range(groups)
+    ]
+    for group in group_of_block:
+        x = blocks[group](x, is_token)
     x = MaskedMean(name="pooling")(x, is_token)
     logits = keras.layers.Dense(num_classes, name="logits")(x)
     model = keras.Model(ids, logits, name=name)
@@ -113,107 +137,16 @@ def text_encoder(
     return model
 
 
-@keras.saving.register_keras_serializable(package="tfdistill")
-class PositionEmbedding(keras.layers.Layer):
-    """Adds a learned vector for each position to inputs of shape `[B, T, D]`."""
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the table, float32 `[T, D]`."""
-        self.table = self.add_weight(name="table", shape=input_shape[1:], initializer="zeros")
-
-    def call(self, inputs: Any) -> Any:
-        """Returns inputs + table, same shape."""
-        return inputs + self.table
-
-
-@keras.saving.register_keras_serializable(package="tfdistill")
-class MaskedMean(keras.layers.Layer):
-    """Averages `[B, T, D]` over the real tokens to `[B, D]`; a text of padding gives zeros."""
-
-    def call(self, inputs: Any, is_token: Any) -> Any:
-        """Returns Σ m · x / max(Σ m, 1) with m of shape `[B, T]`."""
-        weights = ops.cast(is_token, inputs.dtype)[:, None, :]
-        count = ops.maximum(ops.sum(weights, axis=-1), 1.0)
-        return ops.squeeze(ops.matmul(weights, inputs), axis=1) / count
-
-
-@keras.saving.register_keras_serializable(package="tfdistill")
-class EncoderBlock(keras.layers.Layer):
-    """One block of BERT: x = norm(x + attention(x)), then x = norm(x + ffn(x)).
-
-    Args:
-        num_heads: Number of attention heads.
-        intermediate_dim: Width of the feed-forward layer.
-        dropout: Share of activations dropped while training.
-        activation: Activation of the feed-forward layer.
-        seed: Seed of dropout.
-        name: Name of the layer.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_heads: int,
-        intermediate_dim: int,
-        dropout: float = 0.1,
-        activation: str = "relu",
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
-        self.activation = activation
-        self.seed = seed
-
-    def build(self, inputs_shape: tuple, is_token_shape: tuple | None = None) -> None:
-        """Makes the layers of the block for inputs of shape `[B, T, D]`."""
-        width = inputs_shape[-1]
-        self.attention = keras.layers.MultiHeadAttention(
-            self.num_heads,
-            width // self.num_heads,
-            dropout=self.dropout,
-            seed=self.seed,
-            name="attention",
+def _table_width(embedding_dim: int | None, *, hidden_dim: int) -> int:
+    if embedding_dim is None:
+        return hidden_dim
+    _check_sizes(embedding_dim=(embedding_dim, 1))
+    if embedding_dim > hidden_dim:
+        raise ValueError(
+            f"`embedding_dim` must be at most `hidden_dim`. Received: embedding_dim="
+            f"{embedding_dim}, hidden_dim={hidden_dim}. A wider table costs more than it can hold."
         )
-        self.attention.build(inputs_shape, inputs_shape)
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="attention_norm")
-        self.attention_norm.build(inputs_shape)
-        self.ffn_inner = keras.layers.Dense(
-            self.intermediate_dim, activation=self.activation, name="ffn_inner"
-        )
-        self.ffn_inner.build(inputs_shape)
-        self.ffn_outer = keras.layers.Dense(width, name="ffn_outer")
-        self.ffn_outer.build((*inputs_shape[:-1], self.intermediate_dim))
-        self.ffn_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="ffn_norm")
-        self.ffn_norm.build(inputs_shape)
-        self.drop = keras.layers.Dropout(self.dropout, seed=self.seed, name="dropout")
-
-    def call(self, inputs: Any, is_token: Any, training: bool | None = None) -> Any:
-        """Returns the block's output, same shape; padding is not attended to."""
-        mask = is_token[:, None, :]
-        attended = self.attention(inputs, inputs, attention_mask=mask, training=training)
-        x = self.attention_norm(inputs + self.drop(attended, training=training))
-        transformed = self.ffn_outer(self.ffn_inner(x))
-        return self.ffn_norm(x + self.drop(transformed, training=training))
-
-    def compute_output_shape(
-        self, inputs_shape: tuple, is_token_shape: tuple | None = None
-    ) -> tuple:
-        """Returns the shape of the inputs."""
-        return inputs_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-            "activation": self.activation,
-            "seed": self.seed,
-        }
+    return embedding_dim
 
 
 def _check_sizes(**sizes: tuple[Any, int]) -> None:

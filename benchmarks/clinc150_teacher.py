@@ -1,0 +1,156 @@
+"""The teachers of the CLINC150 benchmark: MiniLM with a trained head, frozen or fine-tuned."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from clinc150_texts import LENGTH, Intents
+
+from tfdistill import teachers
+
+HEAD_EPOCHS, HEAD_BATCH = 20, 64
+TUNING_EPOCHS, TUNING_BATCH, TUNING_RATE = 6, 32, 1e-4
+BUCKETS = (9, 11, 13, 16, 20)
+
+
+@keras.saving.register_keras_serializable(package="clinc150")
+class CutPadding(keras.layers.Layer):
+    """Cuts the columns of padding that all texts of a batch share: `[B, T]` to `[B, ≤ T]`."""
+
+    def call(self, ids):
+        """Returns the columns up to the longest text."""
+        return ids[:, : tf.reduce_max(tf.reduce_sum(tf.cast(ids != 0, tf.int32), axis=1))]
+
+
+def best_teacher(data: Intents, folder: Path) -> tuple[keras.Model, dict[str, float], str]:
+    """Trains both teachers, or reads them, and picks by validation accuracy.
+
+    Args:
+        data: The texts.
+        folder: Where weights and scores are kept.
+
+    Returns:
+        The teacher from the student's ids to logits, the test accuracy of each kind with the
+        teacher's own whole vocabulary, and the kind picked.
+    """
+    path = folder / "teachers.json"
+    parts = {"frozen": _frozen(data, folder), "fine-tuned": _fine_tuned(data, folder)}
+    scores = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for kind in parts.keys() - scores.keys():
+        model = _from_ids(*parts[kind], kept_ids=None)
+        scores[kind] = {split: _accuracy(model, data, split) for split in ("val", "test")}
+        path.write_text(json.dumps(scores, indent=1), encoding="utf-8")
+    picked = max(scores, key=lambda kind: scores[kind]["val"])
+    teacher = _from_ids(*parts[picked], kept_ids=data.kept_ids)
+    return teacher, {kind: score["test"] for kind, score in scores.items()}, picked
+
+
+def _from_ids(
+    backbone: keras.Model, head: keras.Model, *, kept_ids: np.ndarray | None
+) -> keras.Model:
+    """Joins both into a model that runs on no more padding than a batch needs."""
+    features = teachers.text_features(backbone, sequence_length=None, kept_ids=kept_ids)
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    return keras.Model(ids, head(features(CutPadding()(ids))), name="teacher")
+
+
+def _frozen(data: Intents, folder: Path) -> tuple[keras.Model, keras.Model]:
+    """Trains an MLP on MiniLM's features; returns MiniLM and the MLP."""
+    keras.utils.set_random_seed(0)
+    backbone = teachers.load_backbone(data.checkpoint)
+    features = teachers.text_features(backbone, sequence_length=LENGTH)
+    head = teachers.text_classifier(features, num_classes=data.num_classes, hidden_dim=1024)
+    path = folder / "frozen.weights.h5"
+    if not path.exists():
+        x = {
+            s: features.predict(data.teacher_ids[s], batch_size=64, verbose=0)
+            for s in ("train", "val")
+        }
+        head.get_layer("scale").adapt(x["train"])
+        steps = math.ceil(len(x["train"]) / HEAD_BATCH) * HEAD_EPOCHS
+        head.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps)),
+            loss=_cross_entropy(),
+            metrics=["accuracy"],
+        )
+        best = keras.callbacks.EarlyStopping("val_accuracy", patience=8, restore_best_weights=True)
+        head.fit(
+            x["train"],
+            data.labels["train"],
+            validation_data=(x["val"], data.labels["val"]),
+            batch_size=HEAD_BATCH,
+            epochs=HEAD_EPOCHS,
+            callbacks=[best],
+            verbose=2,
+        )
+        _save(head, path)
+    head.load_weights(path)
+    return backbone, head
+
+
+def _fine_tuned(data: Intents, folder: Path) -> tuple[keras.Model, keras.Model]:
+    """Trains MiniLM and a linear head, in batches of texts of like length; returns both."""
+    keras.utils.set_random_seed(0)
+    backbone = teachers.load_backbone(data.checkpoint)
+    features = teachers.text_features(backbone, sequence_length=None)
+    inputs = keras.Input(features.output_shape[1:], name="features")
+    dropped = keras.layers.Dropout(0.1)(inputs)
+    head = keras.Model(inputs, keras.layers.Dense(data.num_classes, name="logits")(dropped))
+    model = keras.Model(features.input, head(features.output), name="fine_tuned")
+    path = folder / "fine_tuned.weights.h5"
+    if not path.exists():
+        per_epoch = len(data.teacher_ids["train"]) // TUNING_BATCH
+        steps = per_epoch * TUNING_EPOCHS
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            steps - steps // 10,
+            warmup_target=TUNING_RATE,
+            warmup_steps=steps // 10,
+            alpha=0.02,
+        )
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=1.0)
+        model.compile(optimizer, loss=_cross_entropy(), metrics=["accuracy"])
+        model.fit(
+            _batches_of_like_length(data),
+            steps_per_epoch=per_epoch,
+            epochs=TUNING_EPOCHS,
+            callbacks=[keras.callbacks.BackupAndRestore(folder / "fine_tuning")],
+            verbose=2,
+        )
+        _save(model, path)
+    model.load_weights(path)
+    return backbone, head
+
+
+def _batches_of_like_length(data: Intents) -> tf.data.Dataset:
+    lengths = np.sum(data.teacher_ids["train"] != 0, axis=1)
+    ragged = tf.RaggedTensor.from_tensor(data.teacher_ids["train"], lengths=lengths)
+    rows = tf.data.Dataset.from_tensor_slices((ragged, data.labels["train"]))
+    rows = rows.shuffle(len(lengths), seed=0).repeat()
+    batches = rows.bucket_by_sequence_length(
+        lambda ids, label: tf.shape(ids)[0],
+        bucket_boundaries=list(BUCKETS),
+        bucket_batch_sizes=[TUNING_BATCH] * (len(BUCKETS) + 1),
+    )
+    return batches.prefetch(4)
+
+
+def _accuracy(model: keras.Model, data: Intents, split: str) -> float:
+    order = np.argsort(np.sum(data.teacher_ids[split] != 0, axis=1))
+    predictions = model.predict(data.teacher_ids[split][order], batch_size=64, verbose=0).argmax(-1)
+    return float(np.mean(predictions == data.labels[split][order]))
+
+
+def _cross_entropy() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    fresh = path.with_name(f"new.{path.name}")
+    model.save_weights(fresh)
+    fresh.replace(path)

@@ -1,0 +1,144 @@
+"""CLINC150 as token ids, and varied copies of its training texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from tokenizers import Tokenizer
+
+from tfdistill import datasets, teachers
+from tfdistill.students import cut_vocabulary, encode
+
+LENGTH = 24  # tokens, [CLS] and [SEP] among them; 99.6 % of the test texts have no more
+PADDING, SPECIAL = 0, (0, 100, 101, 102, 103)
+NEIGHBORS = 8
+COMMON = 6500
+
+
+@dataclass(frozen=True)
+class Intents:
+    """The in-scope texts of CLINC150 as ids of a vocabulary cut to the training texts.
+
+    Attributes:
+        ids: For "train", "val" and "test", int32 `[N, LENGTH]`.
+        teacher_ids: The same texts in the teacher's whole vocabulary.
+        labels: For the same, int32 `[N]`.
+        kept_ids: The teacher's id of each id, int32 `[V]`.
+        num_classes: Number of intents.
+        checkpoint: Folder of the teacher's weights.
+    """
+
+    ids: dict[str, np.ndarray]
+    teacher_ids: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    kept_ids: np.ndarray
+    num_classes: int
+    checkpoint: Path
+
+
+def load(folder: Path) -> Intents:
+    """Reads `data_full.json` (Larson et al. 2019) without its out-of-scope texts."""
+    splits = json.loads((folder / "data_full.json").read_text(encoding="utf-8"))
+    names = sorted({intent for _, intent in splits["train"]})
+    number = {name: index for index, name in enumerate(names)}
+    checkpoint = datasets.extract(datasets.MINILM)
+    whole = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    train = [text for text, _ in splits["train"]]
+    # BERT's vocabulary is in order of frequency: words that users say and no training text has.
+    common = [whole.id_to_token(token) for token in range(COMMON)]
+    common = [word for word in common if word.isalpha() and len(word) > 1]
+    tokenizer, kept_ids = cut_vocabulary(whole, [*train, *common], sequence_length=LENGTH)
+    ids, teacher_ids, labels = {}, {}, {}
+    for split in ("train", "val", "test"):
+        texts = [text for text, _ in splits[split]]
+        teacher_ids[split] = encode(whole, texts, sequence_length=LENGTH)
+        ids[split] = encode(tokenizer, texts, sequence_length=LENGTH)
+        labels[split] = np.array([number[intent] for _, intent in splits[split]], np.int32)
+    return Intents(ids, teacher_ids, labels, kept_ids, len(names), checkpoint)
+
+
+def word_vectors(data: Intents) -> np.ndarray:
+    """Returns the teacher's table for the kept ids, float32 `[V, D]`."""
+    backbone = teachers.load_backbone(data.checkpoint)
+    return keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)[data.kept_ids]
+
+
+def augment(
+    data: Intents, vectors: np.ndarray, *, copies: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes varied copies of each training text, for the teacher to label.
+
+    One copy in six is the beginning of one text and the end of another of the same intent.
+    Then, in every copy, up to 20 % of the tokens are dropped and up to 30 % swapped for one of
+    the 8 nearest in the teacher's table; each copy draws its own two rates.
+
+    Args:
+        data: The texts.
+        vectors: The teacher's table, float32 `[V, D]`.
+        copies: How many of each text.
+        seed: Seed of the draws.
+
+    Returns:
+        The originals and their copies sorted by length, so that the teacher can be asked in
+        short batches, int32 `[N · (1 + copies), LENGTH]`; and the label of the text that each
+        was made from, int32 `[N · (1 + copies)]`.
+    """
+    generator = np.random.default_rng(seed)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    nearest = np.argsort(-(vectors @ vectors.T), axis=1)[:, 1 : NEIGHBORS + 1].astype(np.int32)
+    special = np.isin(data.kept_ids, SPECIAL)
+    rows, labels = [data.ids["train"]], data.labels["train"]
+    for _ in range(copies):
+        made = _splice(data.ids["train"], labels, generator, share=1 / 6)
+        made = _swap(made, nearest, special, generator, highest_rate=0.3)
+        rows.append(_drop(made, special, generator, highest_rate=0.2))
+    ids, labels = np.concatenate(rows), np.tile(labels, copies + 1)
+    order = np.argsort(np.sum(ids != PADDING, axis=1), kind="stable")
+    return ids[order], labels[order]
+
+
+def _splice(
+    ids: np.ndarray, labels: np.ndarray, generator: np.random.Generator, *, share: float
+) -> np.ndarray:
+    """Gives a share of the texts the end of another text of the same intent."""
+    spliced = ids.copy()
+    lengths = np.sum(ids != PADDING, axis=1)
+    of_intent = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
+    for row in np.flatnonzero(generator.random(len(ids)) < share):
+        other = generator.choice(of_intent[labels[row]])
+        # [CLS] stays in front; at least one word of each, and the other's [SEP].
+        head = ids[row, : 1 + generator.integers(1, max(2, lengths[row] - 2))]
+        tail = ids[other, generator.integers(1, max(2, lengths[other] - 2)) : lengths[other]]
+        made = np.concatenate([head, tail])
+        if len(made) <= LENGTH:
+            spliced[row] = np.pad(made, (0, LENGTH - len(made)))
+    return spliced
+
+
+def _swap(
+    ids: np.ndarray,
+    nearest: np.ndarray,
+    special: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    highest_rate: float,
+) -> np.ndarray:
+    """Swaps tokens for near ones; special tokens stay."""
+    rates = generator.uniform(0, highest_rate, (len(ids), 1))
+    chosen = nearest[ids, generator.integers(0, NEIGHBORS, ids.shape)]
+    swapped = (generator.random(ids.shape) < rates) & ~special[ids] & ~special[chosen]
+    return np.where(swapped, chosen, ids)
+
+
+def _drop(
+    ids: np.ndarray, special: np.ndarray, generator: np.random.Generator, *, highest_rate: float
+) -> np.ndarray:
+    """Drops tokens, special ones excepted, and closes the gaps."""
+    rates = generator.uniform(0, highest_rate, (len(ids), 1))
+    dropped = (generator.random(ids.shape) < rates) & ~special[ids]
+    order = np.argsort(dropped, axis=1, kind="stable")
+    return np.take_along_axis(np.where(dropped, PADDING, ids), order, axis=1)

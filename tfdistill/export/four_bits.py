@@ -1,0 +1,127 @@
+"""Weights of 4 bits in a `.tflite` file, stored by ai-edge-quantizer.
+
+TFLite's own converter stops at 8 bits, so the file is converted in float32 and quantized after
+that. Kernels get one scale per output channel and embedding tables one per row, which are the
+grids of `quantize_aware(bits=4)`. So the levels in the file are the trained ones.
+
+A table is read by the operation GATHER, which knows no 4-bit numbers. EMBEDDING_LOOKUP does, and
+the converter writes it for a function that says that it implements "embedding_matmul".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdistill.compress.copying import copy_model
+from tfdistill.export.quiet import quiet
+
+__all__ = ["check_quantizer", "to_four_bits", "with_lookups"]
+
+_LEAST_NUMBERS = 1024  # the converter's own limit at 8 bits: smaller kernels stay float
+_OPERATIONS = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP", "CONV_2D")
+
+
+def check_quantizer() -> None:
+    """Refuses to go on without the package that stores 4 bits.
+
+    Raises:
+        ImportError: If ai-edge-quantizer is not installed.
+    """
+    if importlib.util.find_spec("ai_edge_quantizer") is None:
+        raise ImportError(
+            "quantize='int4' needs ai-edge-quantizer. Install it with "
+            "`pip install tfdistill[quantizer]`, or use quantize='dynamic' (8 bits)."
+        )
+
+
+def with_lookups(model: keras.Model) -> keras.Model:
+    """Copies a model so that the converter reads its embedding tables by EMBEDDING_LOOKUP.
+
+    Args:
+        model: A built Keras 3 model. Layers derived from `keras.layers.Embedding` with a `call`
+            of their own keep that, and their tables stay float in the file.
+
+    Returns:
+        A model that answers the same, to export.
+
+    Raises:
+        ValueError: If the model cannot be copied.
+    """
+    copy = copy_model(model)
+    for layer in copy._flatten_layers():
+        if isinstance(layer, keras.layers.Embedding):
+            own = type(layer).call
+            if own in (keras.layers.Embedding.call, keras.layers.ReversibleEmbedding.call):
+                layer.call = _lookup_call(layer)
+    return copy
+
+
+def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
+    original = layer.call
+
+    @tf.function(experimental_implements="embedding_matmul", autograph=False)
+    def lookup(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        return tf.gather(table, ids)
+
+    def call(inputs: Any, reverse: bool = False) -> Any:
+        if reverse:
+            return original(inputs, reverse=True)
+        flat = tf.reshape(keras.ops.cast(inputs, "int32"), [-1])  # the operation takes one axis
+        rows = lookup(tf.convert_to_tensor(layer.embeddings), flat)
+        return tf.reshape(rows, [*inputs.shape, layer.output_dim])
+
+    return call
+
+
+def to_four_bits(content: bytes) -> bytes:
+    """Stores the large weights of a float `.tflite` file in 4 bits.
+
+    Kernels of matrix products and of 1-D and 2-D convolutions, if they have at least 1,024
+    numbers, and all tables become levels −7 to 7 times a scale of their channel or row; LiteRT
+    computes with them and with 8-bit activations. What else there is stays float32.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        The bytes of the smaller file.
+
+    Raises:
+        RuntimeError: If the quantizer fails on the file.
+    """
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    with quiet():
+        try:
+            result = Quantizer(bytearray(content), _recipe()).quantize()
+        # Its own refusals, and what reading a graph that it does not know ends in.
+        except (LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
+            raise RuntimeError(
+                f"ai-edge-quantizer refused the model: {error} "
+                "Export it with quantize='dynamic' (8 bits)."
+            ) from error
+        return bytes(result.quantized_model)
+
+
+def _recipe() -> list[dict[str, Any]]:
+    weights = {"num_bits": 4, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
+    return [
+        {
+            "regex": ".*",
+            "operation": operation,
+            "algorithm_key": "min_max_uniform_quantize",
+            "op_config": {
+                "weight_tensor_config": weights,
+                "compute_precision": "INTEGER",  # activations in 8 bits, measured at run time
+                "explicit_dequantize": False,
+                "min_weight_elements": _LEAST_NUMBERS,
+            },
+        }
+        for operation in _OPERATIONS
+    ]

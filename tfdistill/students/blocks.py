@@ -1,0 +1,130 @@
+"""The layers that an encoder student is made of; Keras saves and loads them by their names.
+
+`EncoderBlock` is BERT's block. Its heads need not divide the width evenly, so a block that has
+lost some of its heads is still one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = ["EncoderBlock", "MaskedMean", "PositionEmbedding"]
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class PositionEmbedding(keras.layers.Layer):
+    """Adds a learned vector for each position to inputs of shape `[B, T, D]`."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the table, float32 `[T, D]`."""
+        self.table = self.add_weight(name="table", shape=input_shape[1:], initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        """Returns inputs + table, same shape."""
+        return inputs + self.table
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class MaskedMean(keras.layers.Layer):
+    """Averages `[B, T, D]` over the real tokens to `[B, D]`; a text of padding gives zeros."""
+
+    def call(self, inputs: Any, is_token: Any) -> Any:
+        """Returns Σ m · x / max(Σ m, 1) with m of shape `[B, T]`."""
+        weights = ops.cast(is_token, inputs.dtype)[:, None, :]
+        count = ops.maximum(ops.sum(weights, axis=-1), 1.0)
+        return ops.squeeze(ops.matmul(weights, inputs), axis=1) / count
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class EncoderBlock(keras.layers.Layer):
+    """One block of BERT: x = norm(x + attention(x)), then x = norm(x + ffn(x)).
+
+    Args:
+        num_heads: Number of attention heads.
+        intermediate_dim: Width of the feed-forward layer.
+        head_dim: Width of a head; None takes the width of the block divided by `num_heads`.
+        dropout: Share of activations dropped while training.
+        activation: Activation of the feed-forward layer, a name or a function that Keras can save.
+        epsilon: What is added to the variance in the norms.
+        seed: Seed of dropout.
+        name: Name of the layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_heads: int,
+        intermediate_dim: int,
+        head_dim: int | None = None,
+        dropout: float = 0.1,
+        activation: Any = "relu",
+        epsilon: float = 1e-6,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.head_dim = head_dim
+        self.dropout = dropout
+        self.activation = keras.activations.get(activation)
+        self.epsilon = epsilon
+        self.seed = seed
+
+    def build(self, inputs_shape: tuple, is_token_shape: tuple | None = None) -> None:
+        """Makes the layers of the block for inputs of shape `[B, T, D]`."""
+        width, dtype = inputs_shape[-1], self.dtype_policy
+        self.attention = keras.layers.MultiHeadAttention(
+            self.num_heads,
+            self.head_dim or width // self.num_heads,
+            dropout=self.dropout,
+            seed=self.seed,
+            dtype=dtype,
+            name="attention",
+        )
+        self.attention.build(inputs_shape, inputs_shape)
+        self.attention_norm = keras.layers.LayerNormalization(
+            epsilon=self.epsilon, dtype=dtype, name="attention_norm"
+        )
+        self.attention_norm.build(inputs_shape)
+        self.ffn_inner = keras.layers.Dense(
+            self.intermediate_dim, activation=self.activation, dtype=dtype, name="ffn_inner"
+        )
+        self.ffn_inner.build(inputs_shape)
+        self.ffn_outer = keras.layers.Dense(width, dtype=dtype, name="ffn_outer")
+        self.ffn_outer.build((*inputs_shape[:-1], self.intermediate_dim))
+        self.ffn_norm = keras.layers.LayerNormalization(
+            epsilon=self.epsilon, dtype=dtype, name="ffn_norm"
+        )
+        self.ffn_norm.build(inputs_shape)
+        self.drop = keras.layers.Dropout(self.dropout, seed=self.seed, dtype=dtype, name="dropout")
+
+    def call(self, inputs: Any, is_token: Any, training: bool | None = None) -> Any:
+        """Returns the block's output, same shape; padding is not attended to."""
+        mask = is_token[:, None, :]
+        attended = self.attention(inputs, inputs, attention_mask=mask, training=training)
+        x = self.attention_norm(inputs + self.drop(attended, training=training))
+        transformed = self.ffn_outer(self.ffn_inner(x))
+        return self.ffn_norm(x + self.drop(transformed, training=training))
+
+    def compute_output_shape(
+        self, inputs_shape: tuple, is_token_shape: tuple | None = None
+    ) -> tuple:
+        """Returns the shape of the inputs."""
+        return inputs_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "intermediate_dim": self.intermediate_dim,
+            "head_dim": self.head_dim,
+            "dropout": self.dropout,
+            "activation": keras.activations.serialize(self.activation),
+            "epsilon": self.epsilon,
+            "seed": self.seed,
+        }
