@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--copies", type=int, default=10, help="augmented copies of each text")
     parser.add_argument("--epochs", type=int, default=6, help="passes over the augmented texts")
+    parser.add_argument("--dropout", type=float, default=0.0, help="in every student")
     parser.add_argument("--feature-weight", type=float, default=0.0, help="of the pooled states")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def main() -> None:
                 path = options.folder / _file(size, kind, seed, options)
                 if path.exists():
                     continue
-                student = start(size, seed, data, vectors)
+                student = start(size, seed, data, vectors, dropout=options.dropout)
                 if kind == "distilled":
                     distill(student, cache, ids, labels, seed=seed, options=options)
                 else:
@@ -81,7 +82,9 @@ def main() -> None:
     print(report)
 
 
-def start(size: str, seed: int, data: Intents, vectors: np.ndarray) -> keras.Model:
+def start(
+    size: str, seed: int, data: Intents, vectors: np.ndarray, *, dropout: float
+) -> keras.Model:
     """Builds a student whose embeddings start from the teacher's."""
     keras.utils.set_random_seed(seed)
     student = text_encoder(
@@ -89,6 +92,7 @@ def start(size: str, seed: int, data: Intents, vectors: np.ndarray) -> keras.Mod
         sequence_length=LENGTH,
         num_classes=data.num_classes,
         num_heads=2,
+        dropout=dropout,
         seed=seed,
         **SIZES[size],
     )
@@ -162,8 +166,9 @@ def table(options: argparse.Namespace, teachers: dict[str, float], picked: str) 
 
 
 def _file(size: str, kind: str, seed: int, options: argparse.Namespace) -> str:
+    settings = f"{options.copies}x{options.epochs}_d{options.dropout:g}"
     weight = f"_f{options.feature_weight:g}" if kind == "distilled" else ""
-    return f"{size}_{kind}_{seed}_{options.copies}x{options.epochs}{weight}.json"
+    return f"{size}_{kind}_{seed}_{settings}{weight}.json"
 
 
 def _adam(steps: int) -> keras.optimizers.Optimizer:

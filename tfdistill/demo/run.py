@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tfdistill import teachers
+from tfdistill.compress import check_survival
 from tfdistill.datasets import MINILM, TextData, extract
 from tfdistill.demo import serving, training, truth
 from tfdistill.demo.data import Encoded, encode_texts
@@ -90,6 +91,7 @@ def run_demo(
     bundle = save_bundle(
         small, folder / "bundle", tokenizer=data.tokenizer, labels=texts.label_names
     )
+    check_survival(small, bundle.model_path)
     say(str(compare(small, bundle.model_path, data.student_test, texts.test_labels)))
     expected = serving.answer_all(bundle.path, texts.test_texts)
     predictions = serving.as_classes(
