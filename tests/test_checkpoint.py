@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfdistill as td
 from tfdistill import losses
-from tfdistill.checkpoint import seed_states
+from tfdistill.seed_states import seed_states
 
 X = np.random.default_rng(1).normal(size=(70, 5)).astype("float32")
 Y = np.random.default_rng(2).integers(0, 3, 70).astype("int32")

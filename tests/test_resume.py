@@ -147,7 +147,7 @@ def test_a_killed_build_and_a_killed_fit_end_as_undisturbed_ones(tmp_path: Path)
 
 
 def test_a_run_that_forgets_its_dropout_seeds_would_be_noticed(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("tfdistill.checkpoint.seed_states", lambda model: [])
+    monkeypatch.setattr("tfdistill.seed_states.seed_states", lambda model: [])
     train("arrays", tmp_path / "broken", die_at=2)
     resumed, whole = train("arrays", tmp_path / "broken"), train("arrays", tmp_path / "whole")
     differences = [np.abs(a - b).max() for a, b in zip(resumed[0], whole[0], strict=True)]

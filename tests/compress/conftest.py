@@ -189,3 +189,42 @@ def model(model_kind: str) -> keras.Model:
 def inputs(model_kind: str) -> np.ndarray:
     """A batch for the model of the test's kind."""
     return KINDS[model_kind][1].copy()
+
+
+KERNEL = np.random.default_rng(11).normal(size=(8, 4)).astype("float32")
+
+
+@pytest.fixture
+def kernel() -> np.ndarray:
+    """The weights of `linear`."""
+    return KERNEL.copy()
+
+
+@pytest.fixture
+def linear() -> Callable[[], keras.Model]:
+    """Makes y = x · kernel: on the unit matrix the outputs are the weights."""
+
+    def make() -> keras.Model:
+        layer = keras.layers.Dense(4, use_bias=False, name="scores")
+        model = keras.Sequential([keras.Input((8,), name="x"), layer])
+        layer.kernel.assign(KERNEL)
+        return model
+
+    return make
+
+
+@pytest.fixture
+def two_layers() -> Callable[[], keras.Model]:
+    """Makes a wide first kernel that hardly matters and a narrow second one that does."""
+
+    def make() -> keras.Model:
+        inputs = keras.Input((64,))
+        x = keras.layers.Dense(64, name="wide")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2, name="narrow")(0.01 * x + inputs))
+        generator = np.random.default_rng(2)
+        for name in ("wide", "narrow"):
+            kernel = model.get_layer(name).kernel
+            kernel.assign(generator.normal(size=kernel.shape))
+        return model
+
+    return make

@@ -12,34 +12,13 @@ from tfdistill.compress.greedy_recipe import make_recipe
 from tfdistill.compress.one_shot import TECHNIQUES, stored_bytes
 
 X = np.eye(8, dtype="float32")
-KERNEL = np.random.default_rng(11).normal(size=(8, 4)).astype("float32")
-
-
-def linear() -> keras.Model:
-    """y = x · KERNEL, so that on the unit matrix the outputs are the weights."""
-    layer = keras.layers.Dense(4, use_bias=False, name="scores")
-    model = keras.Sequential([keras.Input((8,), name="x"), layer])
-    layer.kernel.assign(KERNEL)
-    return model
-
-
-def two_layers() -> keras.Model:
-    """The first kernel is wide and hardly matters, the second is narrow and does."""
-    inputs = keras.Input((64,))
-    x = keras.layers.Dense(64, name="wide")(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(2, name="narrow")(0.01 * x + inputs))
-    generator = np.random.default_rng(2)
-    for name in ("wide", "narrow"):
-        kernel = model.get_layer(name).kernel
-        kernel.assign(generator.normal(size=kernel.shape))
-    return model
 
 
 def rows_of(model: keras.Model) -> np.ndarray:
     return np.random.default_rng(4).normal(size=(32, *model.input_shape[1:])).astype("float32")
 
 
-def test_the_recipe_takes_the_layer_that_hardly_matters_first():
+def test_the_recipe_takes_the_layer_that_hardly_matters_first(two_layers):
     model = two_layers()
     found = sensitivity(model, rows_of(model))
     (only,) = found.recipe(target_bytes=found.size_bytes - 1000)
@@ -48,7 +27,7 @@ def test_the_recipe_takes_the_layer_that_hardly_matters_first():
 
 
 @pytest.mark.parametrize("share", [0.6, 0.3, 0.1])
-def test_the_recipe_reaches_the_target(share: float):
+def test_the_recipe_reaches_the_target(share: float, two_layers):
     model = two_layers()
     found = sensitivity(model, rows_of(model))
     target = int(share * found.size_bytes)
@@ -68,7 +47,7 @@ def test_the_recipe_reaches_the_target(share: float):
     assert total <= target + 64
 
 
-def test_no_recipe_is_needed_where_the_weights_are_small_enough():
+def test_no_recipe_is_needed_where_the_weights_are_small_enough(linear):
     found = sensitivity(linear(), X)
 
     assert found.recipe(target_bytes=found.size_bytes) == []
@@ -89,7 +68,7 @@ def test_a_recipe_names_only_its_own_weights():
     assert bits == {"inner/hidden/kernel": 32, "hidden/kernel": 8}
 
 
-def test_transforms_come_in_the_order_that_keeps_promises():
+def test_transforms_come_in_the_order_that_keeps_promises(two_layers):
     model = two_layers()
     found = sensitivity(model, rows_of(model), settings={"prune": [0.9], "quantize": [8]})
     recipe = found.recipe(target_bytes=2500)
@@ -98,12 +77,12 @@ def test_transforms_come_in_the_order_that_keeps_promises():
     assert list(TECHNIQUES)[0] == "prune" and list(TECHNIQUES)[-1] == "quantize"
 
 
-def test_a_target_that_is_no_int_is_refused():
+def test_a_target_that_is_no_int_is_refused(linear):
     with pytest.raises(TypeError, match="`target_bytes` must be an int"):
         sensitivity(linear(), X).recipe(target_bytes=10.5)
 
 
-def test_a_target_out_of_reach_is_refused_with_the_smallest_size():
+def test_a_target_out_of_reach_is_refused_with_the_smallest_size(linear):
     found = sensitivity(linear(), X)
 
     with pytest.raises(ValueError, match=r"`target_bytes` must be at least \d+ for what"):

@@ -20,61 +20,40 @@ from tfdistill.compress.one_shot import (
 )
 
 X = np.eye(8, dtype="float32")
-KERNEL = np.random.default_rng(11).normal(size=(8, 4)).astype("float32")
 
 
-def linear() -> keras.Model:
-    """y = x · KERNEL, so that on the unit matrix the outputs are the weights."""
-    layer = keras.layers.Dense(4, use_bias=False, name="scores")
-    model = keras.Sequential([keras.Input((8,), name="x"), layer])
-    layer.kernel.assign(KERNEL)
-    return model
-
-
-def two_layers() -> keras.Model:
-    """The first kernel is wide and hardly matters, the second is narrow and does."""
-    inputs = keras.Input((64,))
-    x = keras.layers.Dense(64, name="wide")(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(2, name="narrow")(0.01 * x + inputs))
-    generator = np.random.default_rng(2)
-    for name in ("wide", "narrow"):
-        kernel = model.get_layer(name).kernel
-        kernel.assign(generator.normal(size=kernel.shape))
-    return model
-
-
-def test_the_change_equals_the_relative_error_computed_by_hand():
+def test_the_change_equals_the_relative_error_computed_by_hand(linear, kernel):
     (row,) = sensitivity(linear(), X, settings={"prune": [0.5]}).rows
-    small = np.sort(np.abs(KERNEL).ravel())[:16]
+    small = np.sort(np.abs(kernel).ravel())[:16]
 
-    expected = np.sqrt((small**2).sum() / (KERNEL**2).sum())
+    expected = np.sqrt((small**2).sum() / (kernel**2).sum())
     assert row.path == "scores/kernel" and row.technique == "prune" and row.setting == 0.5
     # The model sums in float32.
     assert row.change == pytest.approx(expected, rel=1e-5)
 
 
-def test_one_shot_values_equal_those_that_the_transforms_make():
+def test_one_shot_values_equal_those_that_the_transforms_make(linear, kernel):
     pruned = Compressed(linear(), recipe=[Prune(sparsity=0.5, steps=1)])
     pruned(X, training=True)
 
     np.testing.assert_array_equal(
-        strip(pruned).layers[0].kernel.numpy(), prune_once(KERNEL, "kernel", 0.5)
+        strip(pruned).layers[0].kernel.numpy(), prune_once(kernel, "kernel", 0.5)
     )
     np.testing.assert_array_equal(
         strip(cluster_weights(linear(), number_of_clusters=4)).layers[0].kernel.numpy(),
-        cluster_once(KERNEL, "kernel", 4),
+        cluster_once(kernel, "kernel", 4),
     )
     both = Compressed(
         linear(), recipe=[Prune(sparsity=0.5, steps=1), Cluster(number_of_clusters=4)]
     )
     both(X, training=True)
-    pruned_first = cluster_once(prune_once(KERNEL, "kernel", 0.5), "kernel", 4)
+    pruned_first = cluster_once(prune_once(kernel, "kernel", 0.5), "kernel", 4)
     assert np.count_nonzero(pruned_first == 0) == 16 and np.unique(pruned_first).size == 4
     assert np.count_nonzero(strip(both).layers[0].kernel.numpy() == 0) == 16
     for bits in (8, 4):
         np.testing.assert_array_equal(
             strip(quantize_aware(linear(), bits=bits)).layers[0].kernel.numpy(),
-            quantize_once(KERNEL, "kernel", bits),
+            quantize_once(kernel, "kernel", bits),
         )
 
 
@@ -92,13 +71,13 @@ def test_every_weight_meets_every_setting_and_the_model_stays_as_it_was(
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
-def test_the_same_call_gives_the_same_table():
+def test_the_same_call_gives_the_same_table(two_layers):
     assert sensitivity(two_layers(), np.ones((3, 64))) == sensitivity(
         two_layers(), np.ones((3, 64))
     )
 
 
-def test_stronger_settings_change_more_and_save_more():
+def test_stronger_settings_change_more_and_save_more(linear):
     rows = sensitivity(linear(), X).rows
     by_technique = {
         name: [(row.change, row.bytes_saved) for row in rows if row.technique == name]
@@ -109,13 +88,13 @@ def test_stronger_settings_change_more_and_save_more():
         assert measured == sorted(measured)
 
 
-def test_a_metric_replaces_the_error():
+def test_a_metric_replaces_the_error(linear, kernel):
     def share_of_large_outputs(outputs: np.ndarray) -> float:
         return float(np.mean(np.abs(outputs) > 0.1))
 
     (row,) = sensitivity(linear(), X, metric=share_of_large_outputs, settings={"prune": [0.5]}).rows
 
-    expected = np.mean(np.abs(KERNEL) > 0.1) - 0.5  # what is left is larger than 0.1
+    expected = np.mean(np.abs(kernel) > 0.1) - 0.5  # what is left is larger than 0.1
     assert row.change == pytest.approx(expected)
 
 
@@ -133,7 +112,7 @@ def test_sizes_are_those_of_the_numbers_as_stored():
     assert 0.75 * 8192 < sizes[4] <= 8192 + 64
 
 
-def test_the_table_has_a_line_for_each_weight():
+def test_the_table_has_a_line_for_each_weight(two_layers):
     lines = str(sensitivity(two_layers(), np.ones((2, 64)))).splitlines()
 
     assert lines[0].split()[:3] == ["change", "25%", "zeros"]
@@ -141,7 +120,7 @@ def test_the_table_has_a_line_for_each_weight():
     assert lines[3].endswith("KB of float32 after gzip")
 
 
-def test_the_plot_is_a_png(tmp_path: Path):
+def test_the_plot_is_a_png(tmp_path: Path, two_layers):
     pytest.importorskip("matplotlib")
     sensitivity(two_layers(), np.ones((2, 64))).plot(tmp_path / "s.png")
 
@@ -149,7 +128,7 @@ def test_the_plot_is_a_png(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.png"]
 
 
-def test_the_plot_says_what_is_missing_without_matplotlib(tmp_path: Path, monkeypatch):
+def test_the_plot_says_what_is_missing_without_matplotlib(tmp_path: Path, monkeypatch, linear):
     found = sensitivity(linear(), X, settings={"quantize": [8]})
     original = builtins.__import__
 
@@ -163,14 +142,14 @@ def test_the_plot_says_what_is_missing_without_matplotlib(tmp_path: Path, monkey
         found.plot(tmp_path / "s.png")
 
 
-def test_a_compressed_model_is_stripped_first():
+def test_a_compressed_model_is_stripped_first(linear):
     (row,) = sensitivity(quantize_aware(linear()), X, settings={"quantize": [8]}).rows
 
     # Its weights are on the grid already: only the last digit of a float may move.
     assert row.change < 1e-6
 
 
-def test_a_file_is_refused_for_a_function_that_wants_a_model(tmp_path: Path):
+def test_a_file_is_refused_for_a_function_that_wants_a_model(tmp_path: Path, linear):
     path = to_tflite(linear(), tmp_path / "m.tflite")
 
     with pytest.raises(TypeError, match="`model` must be a Keras 3 model.*a path.*survey"):
@@ -184,24 +163,24 @@ def test_a_model_without_a_weight_to_compress_is_refused():
         sensitivity(model, X)
 
 
-def test_data_of_another_shape_is_refused():
+def test_data_of_another_shape_is_refused(linear):
     with pytest.raises(ValueError, match="`data` must have shape"):
         sensitivity(linear(), np.ones((2, 9)))
 
 
-def test_a_metric_that_is_no_function_is_refused():
+def test_a_metric_that_is_no_function_is_refused(linear):
     with pytest.raises(TypeError, match="`metric` must be a function"):
         sensitivity(linear(), X, metric="accuracy")
 
 
 @pytest.mark.parametrize("value", [float("nan"), None, "high"])
-def test_a_metric_without_a_number_is_refused(value: object):
+def test_a_metric_without_a_number_is_refused(value: object, linear):
     with pytest.raises(ValueError, match="`metric` must return a finite number"):
         sensitivity(linear(), X, metric=lambda outputs: value)
 
 
 @pytest.mark.parametrize("settings", [{}, {"prune": []}, {"distil": [1]}])
-def test_settings_without_a_technique_are_refused(settings: dict):
+def test_settings_without_a_technique_are_refused(settings: dict, linear):
     with pytest.raises(ValueError, match="`settings` must name at least one of"):
         sensitivity(linear(), X, settings=settings)
 
@@ -215,11 +194,11 @@ def test_settings_without_a_technique_are_refused(settings: dict):
         ({"quantize": [5]}, "quantize=5. Bits are 8 or 4"),
     ],
 )
-def test_a_setting_out_of_range_is_refused(settings: dict, hint: str):
+def test_a_setting_out_of_range_is_refused(settings: dict, hint: str, linear):
     with pytest.raises(ValueError, match=f"`settings` must hold what .*{hint}"):
         sensitivity(linear(), X, settings=settings)
 
 
-def test_a_batch_size_below_one_is_refused():
+def test_a_batch_size_below_one_is_refused(linear):
     with pytest.raises(ValueError, match="`batch_size` must be an int of at least 1"):
         sensitivity(linear(), X, batch_size=0)

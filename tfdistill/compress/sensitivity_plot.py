@@ -10,6 +10,7 @@ import numpy as np
 
 from tfdistill.compress.one_shot import TECHNIQUES
 from tfdistill.export.atomic import check_target, replacing
+from tfdistill.export.figures import new_figure
 
 if TYPE_CHECKING:
     from tfdistill.compress.layer_sensitivity import SensitivityRow
@@ -29,27 +30,21 @@ def draw_sensitivity(rows: Sequence[SensitivityRow], path: str | os.PathLike[str
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    try:
-        # Not pyplot: it would change the backend and the open figures of the caller.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.colors import LogNorm
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "The plot needs matplotlib. Install it with `pip install tfdistill[plots]`."
-        ) from error
-    target = check_target(path)
     columns = list(dict.fromkeys((row.technique, row.setting) for row in rows))
     paths = list(dict.fromkeys(row.path for row in rows))
+    figure = new_figure(
+        width=2.5 + 0.09 * max(map(len, paths)) + 0.8 * len(columns),
+        height=1.6 + 0.32 * len(paths),
+    )
+    from matplotlib.colors import LogNorm
+
+    target = check_target(path)
     changes = np.full((len(paths), len(columns)), _FLOOR)
     saved = np.zeros_like(changes)
     for row in rows:
         place = paths.index(row.path), columns.index((row.technique, row.setting))
         changes[place] = max(row.change, _FLOOR)
         saved[place] = row.bytes_saved / 1024
-    size = (2.5 + 0.09 * max(map(len, paths)) + 0.8 * len(columns), 1.6 + 0.32 * len(paths))
-    figure = Figure(figsize=size, dpi=130, layout="constrained", facecolor="white")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
     norm = LogNorm(_FLOOR, max(float(changes.max()), 10 * _FLOOR))
     image = axes.imshow(changes, cmap="Blues", norm=norm, aspect="auto")
@@ -67,4 +62,4 @@ def draw_sensitivity(rows: Sequence[SensitivityRow], path: str | os.PathLike[str
         side.set_visible(False)
     figure.colorbar(image, ax=axes, label="change of the output")
     with replacing(target) as temporary:
-        canvas.print_png(os.fspath(temporary))
+        figure.canvas.print_png(os.fspath(temporary))

@@ -15,6 +15,7 @@ nothing may stand after none that promises.
 from __future__ import annotations
 
 import copy
+import inspect
 import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,16 @@ class WeightTransform:
         """Returns the constructor's arguments, for `.keras` files."""
         config = {"include": self.include, "exclude": self.exclude}
         return {**config, "begin_step": self.begin_step} if self.begin_step else config
+
+    def __repr__(self) -> str:
+        """Shows the settings that are not the defaults, for recipes in tables and errors."""
+        defaults = inspect.signature(type(self)).parameters
+        own = [
+            f"{name}={value!r}"
+            for name, value in self.get_config().items()
+            if name not in defaults or value != defaults[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(own)})"
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> WeightTransform:

@@ -23,6 +23,7 @@ from tfdistill.compress.remasking import with_remasking
 from tfdistill.compress.state_moves import move_if, move_once
 from tfdistill.compress.targets import Target, find_targets, select
 from tfdistill.compress.technique import WeightSlot, WeightTransform
+from tfdistill.seed_states import load_seeds, save_seeds
 
 __all__ = ["Compressed", "append", "strip"]
 
@@ -184,16 +185,12 @@ class Compressed(keras.Model):
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the state of the transforms and the dropout seeds, which Keras leaves out."""
-        from tfdistill import checkpoint  # not above: it finds layers through this module
-
         super().save_own_variables(store)
-        checkpoint.save_seeds(self, store)
+        save_seeds(self, store)
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote."""
-        from tfdistill import checkpoint
-
-        super().load_own_variables(checkpoint.load_seeds(self, store))
+        super().load_own_variables(load_seeds(self, store))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the student and the recipe, for `.keras` files."""

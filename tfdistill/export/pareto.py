@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tfdistill.export.figures import new_figure
+
 if TYPE_CHECKING:
     from tfdistill.export.report import StageRow
 
@@ -56,16 +58,8 @@ def draw_pareto(rows: Sequence[StageRow], path: str | os.PathLike[str]) -> None:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    try:
-        # Not pyplot: it would change the backend and the open figures of the caller.
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "The plot needs matplotlib. Install it with `pip install tfdistill[plots]`."
-        ) from error
-    figure = Figure(figsize=(11, 4.8), dpi=130, layout="constrained", facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(width=11, height=4.8)
+    canvas = figure.canvas
     size_axes, latency_axes = figure.subplots(1, 2, sharey=True)
     colors = {row.stage: _COLORS[index % len(_COLORS)] for index, row in enumerate(rows)}
     panels = (
