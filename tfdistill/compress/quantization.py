@@ -8,12 +8,14 @@ is what the converter writes, so the exported integers are the trained ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfdistill.compress.activations import RULES, ActivationRange, watch_activations
 from tfdistill.compress.targets import Patterns, Target
 from tfdistill.compress.technique import WeightSlot, WeightTransform
 from tfdistill.compress.transform import Compressed, append
@@ -25,6 +27,7 @@ def quantize_aware(
     model: keras.Model,
     *,
     bits: int = 8,
+    activations: str | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
 ) -> Compressed:
@@ -33,9 +36,18 @@ def quantize_aware(
     Attention kernels and embedding tables are covered. A pruned model keeps its zeros: zero is
     on the grid, and the masks go on as before.
 
+    With `activations`, what enters the quantized layers is rounded to 256 levels as well, and so
+    are the queries, keys and values of attention layers: for a file written with
+    `to_tflite(..., quantize="int8", calibration=x)`. Other activations of such a file (the
+    scores of attention, sums, norms) are not rounded while training. `strip` leaves the rounding
+    of activations away, and the file measures its ranges on the calibration data, so it agrees
+    with the stripped model within the steps of its own grids, not to the bit.
+
     Args:
         model: A built Keras 3 model, or a `Compressed` one to add quantization to. Untouched.
-        bits: 8 or 4.
+        bits: 8 or 4, of the weights.
+        activations: None, "moving_average" (a slow average of the batches' ranges) or
+            "last_value" (the range of the last batch), for 8-bit activations.
         include: Globs over layer paths to quantize; None takes all kernels and embeddings.
         exclude: Globs over layer paths to leave alone.
 
@@ -44,7 +56,8 @@ def quantize_aware(
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If `bits` is neither 8 nor 4 or a glob matches nothing.
+        ValueError: If `bits` is neither 8 nor 4, `activations` is unknown, or a glob matches
+            nothing.
 
     Example:
         >>> import numpy as np
@@ -57,7 +70,9 @@ def quantize_aware(
         Jacob et al. "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", 2018, section 3. https://arxiv.org/abs/1712.05877
     """
-    return append(model, Quantize(bits=bits, include=include, exclude=exclude))
+    return append(
+        model, Quantize(bits=bits, activations=activations, include=include, exclude=exclude)
+    )
 
 
 def fake_quantize(matrix: tf.Tensor, *, bits: int, axis: int | None) -> tf.Tensor:
@@ -145,6 +160,7 @@ class Quantize(WeightTransform):
         self,
         *,
         bits: int = 8,
+        activations: str | None = None,
         include: Patterns = None,
         exclude: Patterns = None,
         begin_step: int = 0,
@@ -155,15 +171,21 @@ class Quantize(WeightTransform):
                 f"`bits` must be 8 or 4. Received: bits={bits!r}. "
                 "TFLite runs no other width of weights fast."
             )
+        if activations is not None and activations not in RULES:
+            raise ValueError(
+                f"`activations` must be None or one of {RULES}. Received: activations="
+                f"{activations!r}. It says how the ranges of activations follow the batches."
+            )
         self.bits = int(bits)
+        self.activations = activations
 
     def create(self, owner: Compressed, target: Target) -> WeightSlot:
         """Adds the range of one weight to the model."""
         return _QuantizeSlot(self, owner, target)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the width and the globs."""
-        return {**super().get_config(), "bits": self.bits}
+        """Returns the width, the rule for activations and the globs."""
+        return {**super().get_config(), "bits": self.bits, "activations": self.activations}
 
 
 class _QuantizeSlot(WeightSlot):
@@ -184,10 +206,23 @@ class _QuantizeSlot(WeightSlot):
         }
         # Taken here, where no autocast scope can hide them behind half-precision copies.
         self._least, self._most = (variable.value for variable in self._ranges.values())
+        self._activations: list[ActivationRange] = []
+        if transform.activations is not None:
+            self._activations = watch_activations(owner, target, rule=transform.activations)
 
     @property
     def state(self) -> dict[str, keras.Variable]:
-        return self._ranges
+        state = dict(self._ranges)
+        for each in self._activations:
+            state.update(each.state)
+        return state
+
+    @contextlib.contextmanager
+    def around_call(self, *, training: bool, begun: tf.Tensor | bool) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for each in self._activations:
+                stack.enter_context(each.active(training=training, begun=begun))
+            yield
 
     def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
         matrix = self.target.to_matrix(value)

@@ -14,6 +14,7 @@ nothing may stand after none that promises.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import numbers
@@ -142,6 +143,12 @@ class WeightSlot:
     def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
         """Returns the value that the forward pass sees."""
         return value
+
+    def around_call(
+        self, *, training: bool, begun: tf.Tensor | bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """Wraps the student's forward pass, for what is done to more than weights."""
+        return contextlib.nullcontext()
 
     def shortfall(self) -> str | None:
         """Says what was promised and not reached yet, or None."""

@@ -8,6 +8,7 @@ in a model of somebody else's, is covered alike, and techniques compose: a recip
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Sequence
@@ -92,6 +93,7 @@ class Compressed(keras.Model):
         shape: tuple[int, ...],
         initial: float,
         dtype: str | None = None,
+        aggregation: str = "none",
     ) -> keras.Variable:
         """Adds a variable that belongs to one weight; called by the transforms.
 
@@ -101,6 +103,7 @@ class Compressed(keras.Model):
             shape: Its shape.
             initial: The value it starts with.
             dtype: Its type; None takes that of the weight.
+            aggregation: What becomes of the values that replicas assign, as Keras names it.
 
         Returns:
             A variable that is not trained.
@@ -111,6 +114,7 @@ class Compressed(keras.Model):
             dtype=dtype or target.variable.dtype,
             initializer=keras.initializers.Constant(initial),
             trainable=False,
+            aggregation=aggregation,
         )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
@@ -118,7 +122,11 @@ class Compressed(keras.Model):
         if training:
             move_once(self._begin_step)
         effective = self.effective_weights(training=bool(training))
-        with keras.StatelessScope(collect_losses=True) as scope:
+        with contextlib.ExitStack() as stack:
+            for slot in self._slots:
+                begun = self._has_begun(slot, training=bool(training))
+                stack.enter_context(slot.around_call(training=bool(training), begun=begun))
+            scope = stack.enter_context(keras.StatelessScope(collect_losses=True))
             for pair in effective:  # `state_mapping=` would round them to the policy's precision
                 scope.add_update(pair)
             outputs = self.student(inputs, training=training)
@@ -145,12 +153,15 @@ class Compressed(keras.Model):
             variable = slot.target.variable
             value = values.get(id(variable), (variable, tf.convert_to_tensor(slot.weight)))[1]
             changed = slot(value, training=training)
-            begin = slot.transform.begin_step
-            if begin > 0:
-                step = self.step.value
-                changed = tf.where(step > begin if training else step >= begin, changed, value)
+            begun = self._has_begun(slot, training=training)
+            if begun is not True:
+                changed = tf.where(begun, changed, value)
             values[id(variable)] = (variable, changed)
         return list(values.values())
+
+    def _has_begun(self, slot: WeightSlot, *, training: bool) -> tf.Tensor | bool:
+        begin, step = slot.transform.begin_step, self.step.value
+        return begin == 0 or (step > begin if training else step >= begin)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Makes Keras' own training step, then lets the transforms follow the optimizer."""
