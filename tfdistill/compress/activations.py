@@ -27,7 +27,7 @@ from tfdistill.compress.targets import Target
 if TYPE_CHECKING:
     from tfdistill.compress.transform import Compressed
 
-__all__ = ["RULES", "ActivationRange", "moved_range", "watch_activations"]
+__all__ = ["ActivationRange", "RULES", "moved_range", "watch_activations"]
 
 RULES = ("moving_average", "last_value")
 _DECAY = 0.999
