@@ -1,17 +1,28 @@
-"""Compares two surveys: is everything that a stage was given still there when it is done?"""
+"""Compares two surveys: is everything that a stage was given still there when it is done?
+
+`check_survival` is for people, between any two stages; `check_file` is what an export runs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 
-from tfdistill.compress.survival import Survey, TensorSurvey, survey
+from tfdistill.compress.survival import (
+    Survey,
+    TensorSurvey,
+    survey,
+    survey_file_tensors,
+    survey_model_tensors,
+)
 
-__all__ = ["check_survival"]
+__all__ = ["check_file", "check_survival"]
 
+_LEAST_NUMBERS = 1024  # the converter leaves smaller weights as they are
 _SHARED_VALUES = 256  # a channel of more distinct values was not clustered
 _Kept = tuple[str, Callable[[TensorSurvey], int | None], Callable[[TensorSurvey], int]]
 
@@ -62,6 +73,56 @@ def check_survival(
             "model, and export them with a width of at most the bits they were trained on."
         )
     return after
+
+
+def check_file(model: keras.Model, path: str | os.PathLike[str], *, quantize: str | None) -> None:
+    """Raises unless the compressed weights of a model are in its file as they were compressed.
+
+    Compared is what `check_survival` compares, of weights of at least 1,024 numbers that have
+    something to lose (smaller ones stay as they are, and many things are as small). Weights that
+    no answer depends on are not in a file, and that is fine. A table that is both first
+    and last layer is left out: as a matrix it has other scales, so 8-bit files hold it twice.
+
+    Args:
+        model: The plain model that was exported.
+        path: The `.tflite` file.
+        quantize: How it was exported, for the message.
+
+    Raises:
+        RuntimeError: If something is gone; the message names the weights.
+    """
+    before = survey_model_tensors(model)
+    if not any(_has_promise(tensor) for tensor in before):
+        return
+    after = survey_file_tensors(path)
+    broken: list[str] = []
+    for size in sorted({tensor.parameters for tensor in before if _has_promise(tensor)}):
+        group = [_as_promised(tensor) for tensor in before if tensor.parameters == size]
+        found = [tensor for tensor in after if tensor.parameters == size]
+        if found:
+            broken += _broken(group, found)
+    if broken:
+        rest = f"; and {len(broken) - 5} more" if broken[5:] else ""
+        raise RuntimeError(
+            f"The file must keep what the model was compressed to. Received: quantize={quantize!r} "
+            f"and {'; '.join(broken[:5])}{rest}. Export with a width of at most the bits that were "
+            "trained, or pass check_survival=False to give this up."
+        )
+
+
+def _as_promised(tensor: TensorSurvey) -> TensorSurvey:
+    """Drops the promises that only look like some."""
+    # Two values, as in a kernel of zeros or an identity, are on every grid.
+    if tensor.kind == "other" or tensor.unique <= 2:
+        tensor = dataclasses.replace(tensor, bits=max(tensor.bits, 32))
+    return tensor if tensor.kind == "kernel" else dataclasses.replace(tensor, uses=1)
+
+
+def _has_promise(tensor: TensorSurvey) -> bool:
+    if tensor.kind == "other" or tensor.parameters < _LEAST_NUMBERS:
+        return False
+    seen = _as_promised(tensor)
+    return seen.uses > 1 or any(promise(seen) is not None for _, promise, _ in _KEPT)
 
 
 _KEPT: tuple[_Kept, ...] = (

@@ -24,7 +24,14 @@ from tfdistill.compress.transform import Compressed, strip
 from tfdistill.compress.weight_uses import count_uses, list_owners
 from tfdistill.export.metrics import gzip_bytes, gzip_weight_bytes, weight_bytes
 
-__all__ = ["Survey", "TensorSurvey", "grid_bits", "survey"]
+__all__ = [
+    "Survey",
+    "TensorSurvey",
+    "grid_bits",
+    "survey",
+    "survey_file_tensors",
+    "survey_model_tensors",
+]
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,16 @@ def grid_bits(matrix: np.ndarray, *, kind: str) -> int | None:
 
 def _survey_model(model: keras.Model) -> Survey:
     plain = strip(model) if isinstance(model, Compressed) else model
+    tensors = survey_model_tensors(plain)
+    return Survey(model.name, tensors, weight_bytes(plain), gzip_weight_bytes(plain))
+
+
+def survey_model_tensors(plain: keras.Model) -> tuple[TensorSurvey, ...]:
+    """Looks into every weight of a plain model, without measuring how it packs.
+
+    Args:
+        plain: A built Keras 3 model that is not a `Compressed` one.
+    """
     targets = {id(target.variable): target for target in find_targets(plain)}
     owners, uses = list_owners(plain), count_uses(plain)
     tensors = []
@@ -209,10 +226,21 @@ def _survey_model(model: keras.Model) -> Survey:
         path = target.path if target else (users[0] if users else variable.path)
         times = uses.get(id(variable), 1)
         tensors.append(_tensor(path, value.shape, kind, matrix, bits, times, users))
-    return Survey(model.name, tuple(tensors), weight_bytes(plain), gzip_weight_bytes(plain))
+    return tuple(tensors)
 
 
 def _survey_file(path: Path) -> Survey:
+    tensors = survey_file_tensors(path)
+    content = path.read_bytes()
+    return Survey(path.name, tensors, len(content), gzip_bytes([content]))
+
+
+def survey_file_tensors(path: str | os.PathLike[str]) -> tuple[TensorSurvey, ...]:
+    """Looks into every weight of a `.tflite` file, without measuring how it packs.
+
+    Args:
+        path: The file; the errors are those of `survey`.
+    """
     tensors = []
     for weight in read_tflite_weights(path):
         bits = weight.bits
@@ -221,8 +249,7 @@ def _survey_file(path: Path) -> Survey:
         tensors.append(
             _tensor(weight.name, weight.shape, weight.kind, weight.matrix, bits, weight.uses, ())
         )
-    content = path.read_bytes()
-    return Survey(path.name, tuple(tensors), len(content), gzip_bytes([content]))
+    return tuple(tensors)
 
 
 def _tensor(

@@ -121,6 +121,7 @@ def save_bundle(
     tokenizer: tokenizers.Tokenizer,
     labels: Sequence[str],
     quantize: str | None = "dynamic",
+    check_survival: bool = True,
 ) -> Bundle:
     """Exports a classifier with its tokenizer and labels, as a folder that an agent opens alone.
 
@@ -137,6 +138,7 @@ def save_bundle(
             the model.
         labels: C different class names, in the order of the logits.
         quantize: As in `to_tflite`: None, "float16", "dynamic" or "int4".
+        check_survival: As in `to_tflite`: False gives up what the file cannot keep.
 
     Returns:
         The bundle, opened again from disk.
@@ -147,6 +149,7 @@ def save_bundle(
             model has other inputs or outputs, returns probabilities or something that is not a
             number, or the tokenizer has more ids than the model.
         FileExistsError: If something other than a bundle is at `path`.
+        RuntimeError: If the converter fails, or the file lost what `check_survival` asks for.
     """
     if not isinstance(tokenizer, tokenizers.Tokenizer):
         raise TypeError(
@@ -170,12 +173,13 @@ def save_bundle(
         # Inside the scratch folder, so that what could not be renamed is cleaned up with it.
         folder = Path(scratch) / "bundle"
         folder.mkdir()
-        to_tflite(model, folder / "model.tflite", quantize=quantize)
-        signatures, sequence_length = _try(folder / "model.tflite", names, tokenizer)
+        file = folder / "model.tflite"
+        to_tflite(model, file, quantize=quantize, check_survival=check_survival)
+        signatures, sequence_length = _try(file, names, tokenizer)
         (folder / "tokenizer.json").write_text(_serialized(tokenizer), encoding="utf-8")
         _write_json(folder / "labels.json", list(names))
         (folder / "card.md").write_text(
-            card_text(target.name, names, sequence_length, quantize, folder / "model.tflite"),
+            card_text(target.name, names, sequence_length, quantize, file),
             encoding="utf-8",
         )
         _write_json(

@@ -44,6 +44,7 @@ def to_tflite(
     *,
     quantize: str | None = "dynamic",
     calibration: Any = None,
+    check_survival: bool = True,
 ) -> Path:
     """Writes a Keras 3 model as a `.tflite` file.
 
@@ -73,6 +74,8 @@ def to_tflite(
         quantize: None, "float16", "dynamic", "int8" or "int4"; see the module's table.
         calibration: For "int8" only: typical inputs, one array (or a dict by name, or a list in
             the model's order) with examples along the first axis. 100 to 500 are usual.
+        check_survival: Whether zeros, shared values, grids and shared kernels of the model must
+            be in the file; False gives them up, as for 4-bit weights in an 8-bit file.
 
     Returns:
         The path of the file.
@@ -85,7 +88,8 @@ def to_tflite(
             unknown; if `calibration` is missing for "int8", given for another mode, or has
             another shape or values that are not finite.
         ImportError: If ai-edge-quantizer, which "int4" needs, is not installed.
-        RuntimeError: If the converter fails on the model.
+        RuntimeError: If the converter fails on the model, or the file lost what `check_survival`
+            asks for.
         OSError: If the file cannot be written. Nothing is left behind.
 
     Example:
@@ -102,7 +106,8 @@ def to_tflite(
     if quantize == "int4":
         check_quantizer()
     target = check_target(path)
-    named = named_model(plain_model(model))
+    plain = plain_model(model)
+    named = named_model(plain)
     _check_exportable(named)
     data = _check_calibration(calibration, named, quantize=quantize)
     if quantize == "int4":
@@ -111,6 +116,10 @@ def to_tflite(
     with replacing(target) as temporary:
         temporary.write_bytes(content)
         Interpreter(temporary)  # refuses a file that the runtime cannot prepare
+        if check_survival:
+            from tfdistill.compress.promises import check_file
+
+            check_file(plain, temporary, quantize=quantize)
     return target
 
 
