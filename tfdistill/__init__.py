@@ -13,6 +13,7 @@ stage       names                                              where
 data        `datasets`                                         `datasets/`
 teacher     `teachers`, `TeacherCache`                         `teachers.py`, `answers/`
 student     `students`                                         `students/`
+generate    `language`: causal language models                 `language/`
 distil      `Distiller`, `FeatureLoss`, `losses`               `distiller.py`, `features/`,
             `callbacks`: schedules, `LossMonitor`              `losses.py`, `callbacks.py`
 shrink      `compress`: `prune_low_magnitude`,                 `compress/`
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         compress,
         datasets,
         export,
+        language,
         losses,
         structure,
         students,
@@ -91,6 +93,7 @@ __all__ = [
     "datasets",
     "drop_layers",
     "export",
+    "language",
     "losses",
     "measure",
     "prune_ffn",
@@ -116,6 +119,7 @@ _SUBMODULES = frozenset(
         "compress",
         "datasets",
         "export",
+        "language",
         "losses",
         "structure",
         "students",

@@ -1,6 +1,8 @@
 """Small models to distil into, and what brings a teacher's knowledge into their start."""
 
 from tfdistill.students.blocks import EncoderBlock, MaskedMean, PositionEmbedding
+from tfdistill.students.byte_bpe import cut_byte_bpe
+from tfdistill.students.causal import causal_lm
 from tfdistill.students.decoder import DecoderBlock
 from tfdistill.students.encoder import text_encoder
 from tfdistill.students.initialize import principal_components, start_embedding
@@ -11,6 +13,8 @@ __all__ = [
     "EncoderBlock",
     "MaskedMean",
     "PositionEmbedding",
+    "causal_lm",
+    "cut_byte_bpe",
     "cut_vocabulary",
     "encode",
     "principal_components",

@@ -18,6 +18,8 @@ from keras import ops
 
 __all__ = ["DecoderBlock", "rope_frequencies", "rotate"]
 
+_MASKED = -1e9  # what is added to a score that must not count
+
 
 def rope_frequencies(head_dim: int, *, max_wavelength: float = 10000.0) -> list[float]:
     """Computes how far each pair of a head's coordinates turns from one position to the next.
@@ -41,12 +43,13 @@ def rope_frequencies(head_dim: int, *, max_wavelength: float = 10000.0) -> list[
     return [float(max_wavelength ** (-2 * i / head_dim)) for i in range(head_dim // 2)]
 
 
-def rotate(x: Any, frequencies: Sequence[float]) -> Any:
+def rotate(x: Any, frequencies: Sequence[float], *, positions: Any = None) -> Any:
     """Turns queries or keys by their position: coordinate i together with i + d/2.
 
     Args:
         x: Float tensor `[B, L, H, d]`.
         frequencies: d / 2 angles in radians per position.
+        positions: int tensor `[L]`; None counts from 0.
 
     Returns:
         A tensor of the same shape; position 0 is left as it is.
@@ -56,7 +59,9 @@ def rotate(x: Any, frequencies: Sequence[float]) -> Any:
         >>> (rotate(x, [np.pi / 2]).numpy().round(3) + 0.0).tolist()
         [[[[1.0, 0.0]], [[0.0, 1.0]]]]
     """
-    positions = ops.arange(ops.shape(x)[1], dtype="float32")
+    if positions is None:
+        positions = ops.arange(ops.shape(x)[1])
+    positions = ops.cast(positions, "float32")
     angles = positions[:, None] * np.tile(np.asarray(frequencies, "float32"), 2)[None]
     cosines = ops.cast(ops.cos(angles), x.dtype)[None, :, None, :]
     sines = ops.cast(ops.sin(angles), x.dtype)[None, :, None, :]
@@ -133,9 +138,7 @@ class DecoderBlock(keras.layers.Layer):
         """Returns the block's output, same shape; no position attends to padding or later ones."""
         attended = self._attend(self.attention_norm(inputs), is_token, training=training)
         x = inputs + self.drop(self.attention_output(attended), training=training)
-        normal = self.ffn_norm(x)
-        gate = ops.silu(ops.cast(self.ffn_gate(normal), "float32"))
-        return x + self.ffn_outer(self.ffn_inner(normal) * ops.cast(gate, self.compute_dtype))
+        return x + self._feed_forward(self.ffn_norm(x))
 
     def _attend(self, x: Any, is_token: Any, *, training: bool | None) -> Any:
         query = rotate(self.query(x), self.frequencies)
@@ -148,6 +151,56 @@ class DecoderBlock(keras.layers.Layer):
         mask = ops.logical_and(ops.cast(is_token, "bool")[:, None, None, :], causal)
         weights = ops.cast(self.softmax(scores, mask), self.compute_dtype)
         return self.drop(ops.einsum("bhqk,bkhd->bqhd", weights, value), training=training)
+
+    def extend(
+        self, inputs: Any, *, positions: Any, keys: Any, values: Any
+    ) -> tuple[Any, Any, Any]:
+        """Computes the outputs of further positions from the cache of those before them.
+
+        The cache is read and not changed: its slots count up to the first new position, and the
+        caller puts the new rows where they belong. That is several times faster than to hand a
+        changed cache out of a `.tflite` file.
+
+        Args:
+            inputs: Hidden states of the S new positions, float `[B, S, D]`.
+            positions: Their numbers, int `[S]`, one after the other.
+            keys: Turned keys of earlier positions, float `[B, G, C, d]` for G key-value heads and
+                C slots; slots from `positions[0]` on are not looked at.
+            values: Their values, same shape.
+
+        Returns:
+            The outputs `[B, S, D]`, and the new keys and values `[B, G, S, d]`.
+        """
+        normal = self.attention_norm(inputs)
+        query = rotate(self.query(normal), self.frequencies, positions=positions)
+        key = rotate(self.key(normal), self.frequencies, positions=positions)
+        new_keys = ops.transpose(key, (0, 2, 1, 3))
+        new_values = ops.transpose(self.value(normal), (0, 2, 1, 3))
+        steps, slots = inputs.shape[1], keys.shape[2]
+        groups, shared = self.num_key_value_heads, self.num_heads // self.num_key_value_heads
+        stacked = (-1, groups, shared * steps, self.head_dim)
+        query = ops.reshape(ops.transpose(query, (0, 2, 1, 3)), stacked)
+        query = query * (1.0 / math.sqrt(self.head_dim))
+        unused = ops.cast(ops.arange(slots) >= positions[0], "float32")
+        later = np.triu(np.ones((steps, steps), "float32"), 1)
+        scores = ops.concatenate(
+            [
+                ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2))) + unused * _MASKED,
+                ops.matmul(query, ops.transpose(new_keys, (0, 1, 3, 2)))
+                + np.tile(later, (shared, 1)) * _MASKED,
+            ],
+            axis=-1,
+        )
+        weights = ops.softmax(scores, axis=-1)
+        attended = ops.matmul(weights[..., :slots], values)
+        attended = attended + ops.matmul(weights[..., slots:], new_values)
+        heads = ops.reshape(attended, (-1, self.num_heads, steps, self.head_dim))
+        x = inputs + self.attention_output(ops.transpose(heads, (0, 2, 1, 3)))
+        return x + self._feed_forward(self.ffn_norm(x)), new_keys, new_values
+
+    def _feed_forward(self, normal: Any) -> Any:
+        gate = ops.silu(ops.cast(self.ffn_gate(normal), "float32"))
+        return self.ffn_outer(self.ffn_inner(normal) * ops.cast(gate, self.compute_dtype))
 
     def _norm(self, name: str, shape: tuple) -> keras.layers.Layer:
         layer = keras.layers.RMSNormalization(

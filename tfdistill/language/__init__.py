@@ -1,0 +1,35 @@
+"""Causal language models: load a teacher, let it write, distil it, measure the student.
+
+===================================  ============================================================
+`load_gguf`                          a GGUF file of the Llama family → `PretrainedLM`
+`language_model`                     a KerasHub backbone → ids in, logits of the next token out
+`pack_texts`, `prompted_rows`        texts → rows of ids; `next_tokens` → their labels
+`write`, `Writer`                    lets a model write many rows during training
+===================================  ============================================================
+
+The student is `tfdistill.students.causal_lm`, or the teacher cut by `tfdistill.structure`.
+"""
+
+from tfdistill.language.byte_pairs import gguf_tokenizer
+from tfdistill.language.gguf_files import GGUFFile, read_gguf
+from tfdistill.language.models import CausalParts, causal_parts, language_model
+from tfdistill.language.pretrained import PretrainedLM, load_gguf
+from tfdistill.language.running_text import IGNORED, next_tokens, pack_texts, prompted_rows
+from tfdistill.language.writing import Writer, write
+
+__all__ = [
+    "CausalParts",
+    "GGUFFile",
+    "IGNORED",
+    "PretrainedLM",
+    "Writer",
+    "causal_parts",
+    "gguf_tokenizer",
+    "language_model",
+    "load_gguf",
+    "next_tokens",
+    "pack_texts",
+    "prompted_rows",
+    "read_gguf",
+    "write",
+]
