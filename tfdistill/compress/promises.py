@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from tfdistill.compress.row_groups import GROUPS
 from tfdistill.compress.survival import (
     Survey,
     TensorSurvey,
@@ -98,7 +99,7 @@ def check_file(model: keras.Model, path: str | os.PathLike[str], *, quantize: st
     broken: list[str] = []
     for size in sorted({tensor.parameters for tensor in before if _has_promise(tensor)}):
         group = [_as_promised(tensor) for tensor in before if tensor.parameters == size]
-        found = [tensor for tensor in after if tensor.parameters == size]
+        found = [tensor for tensor in after if _is_as_large(tensor, group[0])]
         if found:
             broken += _broken(group, found)
     if broken:
@@ -162,17 +163,24 @@ def _matched(before: Survey, after: Survey) -> Iterator[_Pair]:
             yield [tensor], [there[tensor.path]]
         return
     for size in sorted({tensor.parameters for tensor in before.compressible}):
-        yield _of_size(before, size), _of_size(after, size)
+        group = [tensor for tensor in before.tensors if tensor.parameters == size]
+        yield group, [tensor for tensor in after.tensors if _is_as_large(tensor, group[0])]
 
 
-def _of_size(found: Survey, size: int) -> list[TensorSurvey]:
-    return [tensor for tensor in found.tensors if tensor.parameters == size]
+def _is_as_large(found: TensorSurvey, tensor: TensorSurvey) -> bool:
+    """Compares sizes; a table of 4 bits may have several rows in one, the last filled up."""
+    if found.parameters == tensor.parameters or found.kind != "embedding" or found.bits != 4:
+        return found.parameters == tensor.parameters
+    rows = found.shape[-1] // tensor.shape[-1]
+    return rows in GROUPS and found.parameters == (
+        -(-tensor.shape[0] // rows) * rows * tensor.shape[-1]
+    )
 
 
 def _broken(before: Sequence[TensorSurvey], after: Sequence[TensorSurvey]) -> Iterator[str]:
     """Says what of the promises of some weights of one size is gone."""
     name = before[0].path if len(before) == 1 else _group_name(before)
-    if not after or any(b.parameters != a.parameters for b, a in zip(before, after, strict=False)):
+    if not after or not all(_is_as_large(a, b) for b, a in zip(before, after, strict=False)):
         yield f"{name}: {before[0].parameters:,} weights → {_sizes(after)}"
         return
     for what, promise, measure in _KEPT:

@@ -2,13 +2,15 @@
 
 A weight is rounded to a symmetric integer grid in the forward pass, and its gradient goes
 through as if it had not been (straight-through estimator). Kernels have one scale for each
-output channel, embedding tables one for the tensor at 8 bits and one for each row at 4: this
-is what the converter writes, so the exported integers are the trained ones.
+output channel, embedding tables one for the tensor at 8 bits and one for each row (or some
+neighboring rows, `rows_per_scale`) at 4: this is what the converter writes, so the exported
+integers are the trained ones.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from tfdistill.compress.activations import RULES, ActivationRange, watch_activations
+from tfdistill.compress.row_groups import GROUPS, can_group, group_rows, ungroup_rows
 from tfdistill.compress.targets import Patterns, Target
 from tfdistill.compress.technique import WeightSlot, WeightTransform
 from tfdistill.compress.transform import Compressed, append
@@ -28,6 +31,7 @@ def quantize_aware(
     *,
     bits: int = 8,
     activations: str | None = None,
+    rows_per_scale: int = 1,
     include: Patterns = None,
     exclude: Patterns = None,
 ) -> Compressed:
@@ -48,6 +52,9 @@ def quantize_aware(
         bits: 8 or 4, of the weights.
         activations: None, "moving_average" (a slow average of the batches' ranges) or
             "last_value" (the range of the last batch), for 8-bit activations.
+        rows_per_scale: Neighboring rows of a 4-bit table that share a scale: 1, 2, 4, 8 or 16.
+            In the file a scale costs 12 bytes, so narrow tables gain by more than 1. A table that
+            is the output layer too keeps one for each row.
         include: Globs over layer paths to quantize; None takes all kernels and embeddings.
         exclude: Globs over layer paths to leave alone.
 
@@ -56,8 +63,8 @@ def quantize_aware(
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If `bits` is neither 8 nor 4, `activations` is unknown, or a glob matches
-            nothing.
+        ValueError: If `bits` is neither 8 nor 4, `activations` or `rows_per_scale` is unknown,
+            or a glob matches nothing.
 
     Example:
         >>> import numpy as np
@@ -70,9 +77,14 @@ def quantize_aware(
         Jacob et al. "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", 2018, section 3. https://arxiv.org/abs/1712.05877
     """
-    return append(
-        model, Quantize(bits=bits, activations=activations, include=include, exclude=exclude)
+    transform = Quantize(
+        bits=bits,
+        activations=activations,
+        rows_per_scale=rows_per_scale,
+        include=include,
+        exclude=exclude,
     )
+    return append(model, transform)
 
 
 def fake_quantize(matrix: tf.Tensor, *, bits: int, axis: int | None) -> tf.Tensor:
@@ -161,6 +173,7 @@ class Quantize(WeightTransform):
         *,
         bits: int = 8,
         activations: str | None = None,
+        rows_per_scale: int = 1,
         include: Patterns = None,
         exclude: Patterns = None,
         begin_step: int = 0,
@@ -176,16 +189,30 @@ class Quantize(WeightTransform):
                 f"`activations` must be None or one of {RULES}. Received: activations="
                 f"{activations!r}. It says how the ranges of activations follow the batches."
             )
+        if isinstance(rows_per_scale, bool) or rows_per_scale not in (
+            GROUPS if bits == 4 else (1,)
+        ):
+            raise ValueError(
+                f"`rows_per_scale` must be one of {GROUPS} at 4 bits and 1 at 8. Received: "
+                f"rows_per_scale={rows_per_scale!r} with bits={bits!r}. At 8 bits a table has one "
+                "scale in all."
+            )
         self.bits = int(bits)
         self.activations = activations
+        self.rows_per_scale = int(rows_per_scale)
 
     def create(self, owner: Compressed, target: Target) -> WeightSlot:
         """Adds the range of one weight to the model."""
         return _QuantizeSlot(self, owner, target)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the width, the rule for activations and the globs."""
-        return {**super().get_config(), "bits": self.bits, "activations": self.activations}
+        """Returns the width, what goes with it, and the globs."""
+        own = {
+            "bits": self.bits,
+            "activations": self.activations,
+            "rows_per_scale": self.rows_per_scale,
+        }
+        return {**super().get_config(), **own}
 
 
 class _QuantizeSlot(WeightSlot):
@@ -195,9 +222,13 @@ class _QuantizeSlot(WeightSlot):
         super().__init__(transform, target)
         self._bits = transform.bits
         self._axis: int | None = 1
+        self._rows = 1  # of a table, that have one scale
         if target.kind == "embedding":
             self._axis = None if transform.bits == 8 else 0
-        channels = () if self._axis is None else (target.matrix_shape[self._axis],)
+            self._rows = _rows_of(transform, owner.student, target)
+        channels: tuple[int, ...] = ()
+        if self._axis is not None:
+            channels = (math.ceil(target.matrix_shape[self._axis] / self._rows),)
         self._ranges = {
             name: owner.add_state(
                 target, f"{name}_{transform.bits}_bits", shape=channels, initial=initial
@@ -226,6 +257,8 @@ class _QuantizeSlot(WeightSlot):
 
     def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
         matrix = self.target.to_matrix(value)
+        if self._rows > 1:
+            matrix = group_rows(matrix, self._rows)
         if training:
             largest = tf.reshape(_largest(matrix, axis=self._axis), self._most.shape)
             self._least.assign(-largest)
@@ -233,4 +266,16 @@ class _QuantizeSlot(WeightSlot):
             matrix = fake_quantize_in_training(matrix, bits=self._bits, axis=self._axis)
         else:
             matrix = fake_quantize(matrix, bits=self._bits, axis=self._axis)
+        if self._rows > 1:
+            matrix = ungroup_rows(matrix, shape=self.target.matrix_shape)
         return self.target.from_matrix(matrix)
+
+
+def _rows_of(transform: Quantize, student: keras.Model, target: Target) -> int:
+    """Returns how many rows may share a scale: one, if the table does more than being looked up."""
+    owners = [
+        layer
+        for layer in student._flatten_layers()
+        if getattr(layer, "embeddings", None) is target.variable
+    ]
+    return transform.rows_per_scale if all(can_group(layer) for layer in owners) else 1

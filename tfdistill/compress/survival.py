@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from tfdistill._keras import check_model
+from tfdistill.compress.row_groups import rows_per_scale
 from tfdistill.compress.targets import find_targets
 from tfdistill.compress.tflite_weights import read_tflite_weights
 from tfdistill.compress.transform import Compressed, strip
@@ -172,7 +173,7 @@ def grid_bits(matrix: np.ndarray, *, kind: str) -> int | None:
     """Finds the narrowest grid of a file that holds all values of a matrix.
 
     Kernels have a scale for each output channel, tables one in all at 8 bits and one for each
-    row at 4: what `quantize_aware` trains on.
+    row, or some neighboring rows, at 4: what `quantize_aware` trains on.
 
     Args:
         matrix: Float array `[inputs, outputs]`; of a table `[ids, width]`.
@@ -187,8 +188,10 @@ def grid_bits(matrix: np.ndarray, *, kind: str) -> int | None:
         >>> grid_bits(np.array([[-127.0], [3.0], [1.5]]), kind="kernel") is None
         True
     """
-    for bits in (4, 8):
-        axis = 0 if kind == "kernel" else (1 if bits == 4 else None)
+    if kind == "embedding" and rows_per_scale(matrix) is not None:
+        return 4
+    for bits in (4, 8) if kind == "kernel" else (8,):
+        axis = 0 if kind == "kernel" else None
         largest = np.abs(matrix).max(axis=axis, keepdims=True)
         levels = 2 ** (bits - 1) - 1
         levels_of = matrix * (levels / np.where(largest == 0, 1, largest).astype(np.float64))

@@ -5,7 +5,8 @@ that. Kernels get one scale per output channel and embedding tables one per row,
 grids of `quantize_aware(bits=4)`. So the levels in the file are the trained ones.
 
 A table is read by the operation GATHER, which knows no 4-bit numbers. EMBEDDING_LOOKUP does, and
-the converter writes it for a function that says that it implements "embedding_matmul".
+the converter writes it for a function that says that it implements "embedding_matmul". If several
+rows share a scale they are stored as one row, of which the file takes a part after the lookup.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from tfdistill.compress.copying import copy_model
+from tfdistill.compress.row_groups import can_group, group_rows, rows_per_scale
 from tfdistill.export.quiet import quiet
 
 __all__ = ["check_quantizer", "to_four_bits", "with_lookups"]
@@ -64,6 +66,9 @@ def with_lookups(model: keras.Model) -> keras.Model:
 
 def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
     original = layer.call
+    rows = 1
+    if can_group(layer):
+        rows = rows_per_scale(keras.ops.convert_to_numpy(layer.embeddings)) or 1
 
     @tf.function(experimental_implements="embedding_matmul", autograph=False)
     def lookup(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
@@ -73,8 +78,14 @@ def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
         if reverse:
             return original(inputs, reverse=True)
         flat = tf.reshape(keras.ops.cast(inputs, "int32"), [-1])  # the operation takes one axis
-        rows = lookup(tf.convert_to_tensor(layer.embeddings), flat)
-        return tf.reshape(rows, [*inputs.shape, layer.output_dim])
+        table = tf.convert_to_tensor(layer.embeddings)
+        if rows == 1:
+            found = lookup(table, flat)
+        else:
+            groups = lookup(group_rows(table, rows), flat // rows)
+            parts = tf.reshape(groups, [-1, layer.output_dim])
+            found = tf.gather(parts, rows * tf.range(tf.size(flat)) + flat % rows)
+        return tf.reshape(found, [*inputs.shape, layer.output_dim])
 
     return call
 
