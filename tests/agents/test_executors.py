@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tfdistill.agents import Agent, Prediction
-from tfdistill.agents.executors import LaneExecutor, LaneLostError, ThreadLane, on_lane
+from tfdistill.agents.executors import LaneExecutor, LaneLostError, on_lane
+from tfdistill.agents.thread_lane import ThreadLane
 from tfdistill.agents.work import WorkItem, WorkQueue
 
 
@@ -37,9 +38,9 @@ def slow_start(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     start = threading.Event()
     take = WorkQueue.take
 
-    def wait_and_take(queue: WorkQueue, limit: int) -> list[WorkItem]:
+    def wait_and_take(queue: WorkQueue, limit: int, **kwargs: Any) -> list[WorkItem]:
         start.wait(10)
-        return take(queue, limit)
+        return take(queue, limit, **kwargs)
 
     monkeypatch.setattr(WorkQueue, "take", wait_and_take)
     return start

@@ -14,14 +14,14 @@ def agents(bundle: Path) -> list[Agent]:
 
 
 def test_sample_text_is_one_that_the_agent_answers(agents: list[Agent]):
-    text = planning.sample_text(agents[0])
+    text = agents[0].sample_text()
 
     assert isinstance(agents[0].answer(text), Prediction)
     assert len(text.split()) >= 6
 
 
 def test_time_per_text_is_that_of_a_loop(agents: list[Agent]):
-    text = planning.sample_text(agents[0])
+    text = agents[0].sample_text()
     seconds = planning.time_per_text(agents[0], text)
 
     # A model of four hundred numbers: more than a Python call, less than 20 ms on any machine.
@@ -40,9 +40,28 @@ def test_refusal_is_never_what_is_timed(agents: list[Agent], monkeypatch: pytest
         ),
     )
 
-    assert planning.sample_text(agent) is None
+    assert agent.sample_text() is None
     assert planning.time_per_text(agent, None, seconds=0.0) > 0
     assert runs == [(1, agent.bundle.sequence_length)] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "agents_count", "cores", "wanted"),
+    [(1, 2, 8, 1), (8, 2, 8, 4), (8, 3, 8, 2), (4, 8, 8, 1), (4, 16, 8, 1), (2, 1, 8, 2)],
+)
+def test_cores_are_never_given_out_twice(
+    monkeypatch: pytest.MonkeyPatch, asked: int, agents_count: int, cores: int, wanted: int
+):
+    monkeypatch.setattr(planning, "available_cores", lambda: cores)
+
+    assert planning.threads_for(asked, num_agents=agents_count) == wanted
+
+
+def test_text_that_must_end_is_never_left_to_a_loop(agents: list[Agent]):
+    assert planning.choose_executor(agents[:1], "wheat", must_end=True) == (
+        "threads",
+        "`timeout_s` needs a thread beside the caller's",
+    )
 
 
 def test_single_agent_is_a_loop(agents: list[Agent]):
@@ -82,7 +101,7 @@ def test_measurement_decides_and_is_quoted(
 def test_threads_are_really_measured(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planning, "available_cores", lambda: 2)
 
-    chosen, reason = planning.choose_executor(agents, planning.sample_text(agents[0]))
+    chosen, reason = planning.choose_executor(agents, agents[0].sample_text())
 
     assert chosen in {"inline", "threads"}
     assert "texts/s and 2 threads" in reason

@@ -115,7 +115,13 @@ def test_stats_count_texts_and_name_workers(bundle: Path):
 
     assert (stats["submitted"], stats["completed"], stats["failed"]) == (2, 2, 1)
     assert stats["in_flight"] == stats["restarts"] == 0
-    assert [set(worker) for worker in stats["workers"]] == [{"pid", "state", "restarts"}] * 2
+    names = {"pid", "state", "restarts", "private_bytes", "shared_bytes"}
+    assert [set(worker) for worker in stats["workers"]] == [names] * 2
+    # Both agents live in this process, which is counted once.
+    assert stats["private_bytes"] == stats["workers"][0]["private_bytes"]
+    assert 0 < stats["latency_ms"]["p50"] <= stats["latency_ms"]["p95"] <= 60_000
+    assert 0 < stats["throughput_per_s"] <= 2000
+    assert stats["queued"] == 0
 
 
 @pytest.mark.parametrize("executor", LOCAL)
@@ -254,7 +260,14 @@ def test_repr_says_how_it_runs(bundle: Path):
         ({"chunk_size": 0}, ValueError, "`chunk_size` must be at least 1 or 'auto'"),
         ({"chunk_size": "big"}, TypeError, "`chunk_size` must be an int or 'auto'"),
         ({"max_in_flight": 0}, ValueError, "`max_in_flight` must be at least 1 or None"),
-        ({"threads_per_agent": 0}, ValueError, "`threads` must be at least 1"),
+        ({"threads_per_agent": 0}, ValueError, "`threads_per_agent` must be at least 1"),
+        ({"timeout_s": 0}, ValueError, r"`timeout_s` must be a number of seconds in \(0, inf\)"),
+        ({"timeout_s": "1"}, ValueError, "Received: timeout_s='1'"),
+        (
+            {"timeout_s": 1.0, "executor": "inline"},
+            ValueError,
+            "must be None for executor='inline'.*use 'threads' or 'ray'",
+        ),
     ],
 )
 def test_arguments_are_checked(

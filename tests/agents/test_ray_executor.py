@@ -18,10 +18,10 @@ from tfdistill.agents import (
     AgentPool,
     QuarantinedTextError,
     UnusableTextError,
-    ray_executor,
+    failures,
+    ray_process,
     ray_worker,
 )
-from tfdistill.agents.work import WorkItem
 
 pytestmark = pytest.mark.ray
 
@@ -155,7 +155,7 @@ def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
 def test_text_that_kills_slowly_is_given_up_at_last(
     ray_session: Any, bundle: Path, deadly: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ray_executor, "_MAX_CHARGES", 6)
+    monkeypatch.setattr(failures, "MAX_CHARGES", 6)
     with AgentPool(bundle, executor="ray", num_agents=1) as pool:
         future = pool.submit("wheat slow-death")
         with pytest.raises(QuarantinedTextError, match="is given up: 6 workers died"):
@@ -181,8 +181,8 @@ def test_text_that_fails_its_worker_leaves_the_others_and_the_worker_alone(
 def test_actor_that_ray_gave_up_is_replaced(ray_session: Any, bundle: Path):
     with AgentPool(bundle, executor="ray", num_agents=1) as pool:
         before = pool.stats()["workers"][0]["pid"]
-        (lane,) = pool._executor._lanes  # type: ignore[union-attr]
-        ray_session.kill(lane._actor)  # for good: Ray will not restart it
+        # For good: Ray will not restart it.
+        ray_session.kill(ray_session.get_actor(pool.stats()["workers"][0]["name"]))
 
         assert pool.predict(["wheat"])[0].label == "grain"
         (worker,) = pool.stats()["workers"]
@@ -191,15 +191,50 @@ def test_actor_that_ray_gave_up_is_replaced(ray_session: Any, bundle: Path):
     assert worker["restarts"] == 1
 
 
-def test_bundle_that_is_deleted_fails_the_texts_and_hangs_nobody(
+def test_bundle_that_is_deleted_or_replaced_is_answered_from_the_copy(
     ray_session: Any, bundle: Path, tmp_path: Path
 ):
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     with AgentPool(copy, executor="ray", num_agents=1) as pool:
+        wanted = pool.predict(["wheat", "brent"])
         shutil.rmtree(copy)
         os.kill(pool.stats()["workers"][0]["pid"], signal.SIGKILL)
+        without = pool.predict(["wheat", "brent"])
+        shutil.copytree(bundle, copy)
+        (copy / "labels.json").write_text('["a", "b", "c"]')  # another model, by now
+        os.kill(pool.stats()["workers"][0]["pid"], signal.SIGKILL)
+        replaced = pool.predict(["wheat", "brent"])
+        restarts = pool.stats()["restarts"]
 
-        with pytest.raises(RuntimeError, match="workers of this AgentPool are gone.*existing bun"):
+    assert without == replaced == wanted
+    assert restarts == 2
+
+
+def test_workers_that_cannot_come_back_fail_the_texts_and_hang_nobody(
+    ray_session: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    flag = tmp_path / "broken"
+
+    def fragile_worker() -> type:
+        base = _make_pool_worker()
+        mark = str(flag)
+
+        class FragileWorker(base):  # type: ignore[misc, valid-type]
+            def __init__(self, *arguments: Any) -> None:
+                import os
+
+                if os.path.exists(mark):
+                    raise OSError("the disk is gone")
+                super().__init__(*arguments)
+
+        return FragileWorker
+
+    monkeypatch.setattr(ray_worker, "make_pool_worker", fragile_worker)
+    with AgentPool(bundle, executor="ray", num_agents=1) as pool:
+        flag.touch()
+        os.kill(pool.stats()["workers"][0]["pid"], signal.SIGKILL)
+
+        with pytest.raises(RuntimeError, match="workers of this AgentPool are gone.*disk is gone"):
             pool.submit("wheat").result(timeout=60)
         with pytest.raises(RuntimeError, match="are gone"):
             pool.submit("wheat")
@@ -209,7 +244,7 @@ def test_bundle_that_is_deleted_fails_the_texts_and_hangs_nobody(
 def test_workers_that_find_no_cpu_are_an_error_with_the_numbers(
     ray_session: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(ray_executor, "_READY_S", 1.0)
+    monkeypatch.setattr(ray_process, "READY_S", 1.0)
     cpus = int(ray_session.cluster_resources()["CPU"])
     # Ray was seen to start a worker of one CPU on a node that had none free; never a larger one
     # than the node.
@@ -241,24 +276,3 @@ def test_session_of_the_user_stays_when_pools_close(ray_session: Any, bundle: Pa
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
-
-
-@pytest.mark.parametrize(
-    ("quick", "charges", "wanted"),
-    [
-        ([True] * 4, 4, None),
-        ([True] * 5, 5, "quarantined"),
-        ([False] * 19, 19, None),
-        ([True, True, True, False, True, True], 6, "quarantined"),
-        ([False] * 20, 20, "given up"),
-    ],
-)
-def test_verdict_follows_the_rule(quick: list[bool], charges: int, wanted: str | None):
-    item = WorkItem("text")
-    for each in quick:
-        ray_executor._charge(item, quick=each)
-
-    verdict = ray_executor._verdict(item)
-
-    assert item.charges == charges
-    assert (wanted in str(verdict)) if wanted else verdict is None

@@ -91,13 +91,16 @@ def pool_worker(ray_session: Any, bundle: Path) -> Any:
     actor_class = ray_session.remote(concurrency_groups={"health": 1})(
         ray_worker.make_pool_worker()
     )
-    return actor_class.remote(ray_worker.PACKAGE_ROOT, str(bundle), 1)
+    folder = ray_worker.ship(ray_session, bundle)
+    return actor_class.remote(ray_worker.PACKAGE_ROOT, folder, 1)
 
 
 def test_work_for_an_earlier_incarnation_is_refused(ray_session: Any, pool_worker: Any):
-    incarnation, pid = ray_session.get(pool_worker.pulse.remote(), timeout=60)
+    pulse = ray_session.get(pool_worker.pulse.remote(), timeout=60)
+    incarnation = pulse["incarnation"]
 
-    assert pid != os.getpid()
+    assert pulse["pid"] != os.getpid()
+    assert (pulse["index"], pulse["busy_s"]) == (0, 0.0)
     assert ray_session.get(pool_worker.run.remote("before", ["wheat"]), timeout=60) is None
     (answer,) = ray_session.get(pool_worker.run.remote(incarnation, ["wheat"]), timeout=60)
     assert answer.label == "grain"
@@ -116,9 +119,9 @@ def test_text_is_not_touched_before_the_pool_holds_the_acknowledgement(
             return super().answer("wheat")
 
     worker = ray_session.remote(concurrency_groups={"health": 1})(Marking).remote(
-        ray_worker.PACKAGE_ROOT, str(bundle), 1
+        ray_worker.PACKAGE_ROOT, ray_worker.ship(ray_session, bundle), 1
     )
-    incarnation, _ = ray_session.get(worker.pulse.remote(), timeout=60)
+    incarnation = ray_session.get(worker.pulse.remote(), timeout=60)["incarnation"]
     mark = tmp_path / "touched"
     stream = worker.run_alone.options(
         num_returns="streaming", _generator_backpressure_num_objects=1

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfdistill.agents.agent import Agent, Prediction
     from tfdistill.agents.encoding import UnusableTextError
+    from tfdistill.agents.failures import QuarantinedTextError, TextTimeoutError
     from tfdistill.agents.pool import AgentPool
-    from tfdistill.agents.ray_executor import QuarantinedTextError
     from tfdistill.agents.ray_worker import RayAgent
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Prediction",
     "QuarantinedTextError",
     "RayAgent",
+    "TextTimeoutError",
     "UnusableTextError",
 ]
 
@@ -37,8 +38,9 @@ _MODULE_OF = {
     "Agent": "agent",
     "AgentPool": "pool",
     "Prediction": "agent",
-    "QuarantinedTextError": "ray_executor",
+    "QuarantinedTextError": "failures",
     "RayAgent": "ray_worker",
+    "TextTimeoutError": "failures",
     "UnusableTextError": "encoding",
 }
 

@@ -13,7 +13,8 @@ from typing import Literal, overload
 
 import numpy as np
 
-from tfdistill.agents.encoding import TextEncoder, UnusableTextError, check_texts
+from tfdistill.agents.encoding import TextEncoder
+from tfdistill.agents.units import predict_each
 from tfdistill.export.bundle import Bundle, open_bundle
 from tfdistill.interpreter import Interpreter, TensorSpec
 
@@ -48,6 +49,7 @@ class Agent:
 
     Attributes:
         bundle: The opened `Bundle`.
+        path: Its folder, absolute.
         labels: Class names.
 
     Raises:
@@ -57,6 +59,7 @@ class Agent:
 
     def __init__(self, bundle: str | os.PathLike[str], *, threads: int = 1) -> None:
         self.bundle: Bundle = open_bundle(bundle)
+        self.path = self.bundle.path
         self.labels = self.bundle.labels
         self._encoder = TextEncoder(
             self.bundle.tokenizer_path.read_text(encoding="utf-8"),
@@ -96,15 +99,7 @@ class Agent:
             ValueError: If `texts` is empty, or a text has no known word (`UnusableTextError`).
             RuntimeError: If the model answers with something that is not a number.
         """
-        answers = []
-        for index, text in enumerate(check_texts(texts)):
-            answer = self.answer(text)
-            if isinstance(answer, UnusableTextError):
-                answer = answer.named(f"texts[{index}]")
-            if isinstance(answer, Exception) and not return_exceptions:
-                raise answer
-            answers.append(answer)
-        return answers
+        return predict_each(self, texts, return_exceptions=return_exceptions)
 
     def answer(self, text: str) -> Prediction | Exception:
         """Classifies one text; what goes wrong with it is returned rather than raised.
@@ -129,6 +124,16 @@ class Agent:
             confidence=float(probabilities[best]),
             probabilities=tuple(probabilities.tolist()),
         )
+
+    def sample_text(self) -> str | None:
+        """Makes up a text that this agent can answer, about as long as its model takes.
+
+        Returns:
+            The text: words from all over the vocabulary, or the labels where those give none.
+            None where the agent refuses both.
+        """
+        texts = (self._encoder.some_words(), " ".join(self.labels))
+        return next((text for text in texts if isinstance(self.answer(text), Prediction)), None)
 
     def run_blank(self) -> None:
         """Runs the model on a row of padding, for what measures time: no text may be refused."""

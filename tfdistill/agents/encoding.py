@@ -118,6 +118,13 @@ class TextEncoder:
         row[: len(ids)] = ids
         return row
 
+    def some_words(self) -> str:
+        """Returns about L words from all over the vocabulary, as one text."""
+        size = self._tokenizer.get_vocab_size()
+        ids = list(range(0, size, max(1, size // self.sequence_length)))
+        with panics_as_errors():
+            return self._tokenizer.decode(ids, skip_special_tokens=True)
+
 
 @contextmanager
 def panics_as_errors() -> Iterator[None]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tfdistill.agents import planning, ray_session
-from tfdistill.agents.agent import Agent
-from tfdistill.agents.executors import InlineExecutor, Lane, LaneExecutor, ThreadLane
-from tfdistill.export.bundle import Bundle
+from tfdistill.agents.executors import InlineExecutor, Lane, LaneExecutor
+from tfdistill.agents.thread_lane import ThreadLane
+from tfdistill.agents.units import Unit, open_unit
 
 __all__ = ["EXECUTORS", "OpenedExecutor", "check_count", "open_executor"]
 
@@ -31,19 +31,21 @@ class OpenedExecutor:
     """Agents that run, and how they were chosen.
 
     Attributes:
-        bundle: The checked bundle.
+        unit: The first of what answers.
         executor: What answers.
         name: "inline", "threads" or "ray".
         reason: Why this one, in words.
         chunk_size: The largest batch.
+        threads_per_agent: Threads for one call of a model.
         session: The Ray session that it has a share of, as named by `ray_session.acquire`.
     """
 
-    bundle: Bundle
+    unit: Unit
     executor: InlineExecutor | LaneExecutor
     name: str
     reason: str
     chunk_size: int
+    threads_per_agent: int
     session: str | None
 
     def shut_down(self, *, cancel: bool, patience_s: float | None) -> None:
@@ -62,39 +64,53 @@ def open_executor(
     num_agents: int,
     chunk_size: int | Literal["auto"],
     threads_per_agent: int,
+    timeout_s: float | None,
 ) -> OpenedExecutor:
     """Checks the arguments of an `AgentPool`, which documents them, and starts its agents."""
     if executor not in EXECUTORS:
         raise ValueError(f"`executor` must be one of {EXECUTORS}. Received: executor={executor!r}.")
     check_count("num_agents", num_agents)
+    check_count("threads_per_agent", threads_per_agent)
     if chunk_size != "auto":
         check_count("chunk_size", chunk_size, hint=" or 'auto'")
-    agents = [Agent(bundle, threads=threads_per_agent)]
-    text = planning.sample_text(agents[0])
+    _check_timeout(timeout_s, executor=executor)
+    threads = planning.threads_for(threads_per_agent, num_agents=num_agents)
+    units = [open_unit(bundle, threads=threads)]
+    text = units[0].sample_text()
     if executor in ("auto", "threads"):
-        agents += [Agent(bundle, threads=threads_per_agent) for _ in range(num_agents - 1)]
+        units += [open_unit(bundle, threads=threads) for _ in range(num_agents - 1)]
     name, reason = executor, "it was asked for"
     if executor == "auto":
-        name, reason = planning.choose_executor(agents, text)
+        name, reason = planning.choose_executor(units, text, must_end=timeout_s is not None)
     running: InlineExecutor | LaneExecutor
     session = None
     if name == "inline":
         size = 1 if chunk_size == "auto" else chunk_size
-        running = InlineExecutor(agents[0])
+        running = InlineExecutor(units[0])
     else:
-        lanes, handover_s, most, session = _open_lanes(
-            name, agents, num_agents=num_agents, threads=threads_per_agent
+        label = f"tfdistill-pool-{os.getpid()}-{next(_numbers)}"
+        opened = _open_lanes(
+            name,
+            units,
+            num_agents=num_agents,
+            threads=threads,
+            timeout_s=timeout_s,
+            label=label,
         )
+        session = opened.session
         size = (
             planning.chunk_for(
-                planning.time_per_text(agents[0], text), handover_s=handover_s, most=most
+                planning.time_per_text(units[0], text),
+                handover_s=opened.handover_s,
+                most=opened.most,
             )
             if chunk_size == "auto"
             else chunk_size
         )
-        label = f"tfdistill-pool-{next(_numbers)}"
-        running = LaneExecutor(lanes, chunk_size=size, name=label)
-    return OpenedExecutor(agents[0].bundle, running, name, reason, size, session)
+        running = LaneExecutor(
+            opened.lanes, chunk_size=size, name=label, more_lanes=opened.more_lanes
+        )
+    return OpenedExecutor(units[0], running, name, reason, size, threads, session)
 
 
 def check_count(argument: str, value: object, *, hint: str = "") -> None:
@@ -108,18 +124,63 @@ def check_count(argument: str, value: object, *, hint: str = "") -> None:
         raise ValueError(f"`{argument}` must be at least 1{hint}. Received: {argument}={value!r}.")
 
 
+def _check_timeout(timeout_s: object, *, executor: str) -> None:
+    if timeout_s is None:
+        return
+    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if not is_number or not 0.0 < timeout_s < float("inf"):  # type: ignore[operator]
+        raise ValueError(
+            "`timeout_s` must be a number of seconds in (0, inf), or None. "
+            f"Received: timeout_s={timeout_s!r}."
+        )
+    if executor == "inline":
+        raise ValueError(
+            "`timeout_s` must be None for executor='inline'. Received: "
+            f"timeout_s={timeout_s!r}. A loop cannot interrupt itself: use 'threads' or 'ray'."
+        )
+
+
+@dataclass(frozen=True)
+class _OpenedLanes:
+    lanes: Sequence[Lane]
+    more_lanes: Callable[[int], Sequence[Lane]]
+    handover_s: float  # to hand a batch over
+    most: int  # the largest chunk
+    session: str | None
+
+
 def _open_lanes(
-    name: str, agents: list[Agent], *, num_agents: int, threads: int
-) -> tuple[Sequence[Lane], float, int, str | None]:
-    """Returns lanes, the seconds to hand a batch over, the largest chunk, and the Ray session."""
+    name: str,
+    units: list[Unit],
+    *,
+    num_agents: int,
+    threads: int,
+    timeout_s: float | None,
+    label: str,
+) -> _OpenedLanes:
+    path = units[0].path
+
+    def reopen() -> Unit:
+        return open_unit(path, threads=threads)
+
+    def on_threads(opened: Sequence[Unit]) -> Sequence[Lane]:
+        return [ThreadLane(unit, timeout_s=timeout_s, reopen=reopen) for unit in opened]
+
     if name == "threads":
-        return [ThreadLane(agent) for agent in agents], _THREAD_HANDOVER_S, _MOST_FOR_THREADS, None
-    from tfdistill.agents.ray_executor import open_ray_lanes
+        return _OpenedLanes(
+            on_threads(units),
+            lambda count: on_threads([reopen() for _ in range(count)]),
+            _THREAD_HANDOVER_S,
+            _MOST_FOR_THREADS,
+            None,
+        )
+    from tfdistill.agents.ray_opening import RayLanes
 
     session = ray_session.acquire()
     try:
-        lanes = open_ray_lanes(str(agents[0].bundle.path), num_agents=num_agents, threads=threads)
-        return lanes, lanes[0].time_handover(), _MOST_FOR_RAY, session
+        opener = RayLanes(path, threads=threads, timeout_s=timeout_s, label=label)
+        lanes = opener.open(num_agents)
+        return _OpenedLanes(lanes, opener.open, lanes[0].time_handover(), _MOST_FOR_RAY, session)
     except BaseException:
         if session is not None:
             ray_session.release(session)

@@ -13,12 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import tokenizers
+from tfdistill.agents.units import Unit
 
-from tfdistill.agents.agent import Agent, Prediction
-from tfdistill.agents.encoding import panics_as_errors
-
-__all__ = ["available_cores", "choose_executor", "chunk_for", "sample_text", "time_per_text"]
+__all__ = ["available_cores", "choose_executor", "chunk_for", "threads_for", "time_per_text"]
 
 # A second lane must bring at least this much, or the loop is simpler and as good.
 _WORTHWHILE = 1.15
@@ -31,38 +28,37 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def sample_text(agent: Agent) -> str | None:
-    """Makes up a text that the agent can answer, about as long as its model takes.
-
-    Args:
-        agent: The agent whose tokenizer is asked for words.
-
-    Returns:
-        The text: words from all over the vocabulary, or the labels where those give none. None
-        where the agent refuses both.
-    """
-    tokenizer = tokenizers.Tokenizer.from_file(str(agent.bundle.tokenizer_path))
-    step = max(1, tokenizer.get_vocab_size() // agent.bundle.sequence_length)
-    ids = range(0, tokenizer.get_vocab_size(), step)
-    with panics_as_errors():
-        words = tokenizer.decode(list(ids), skip_special_tokens=True)
-    texts = (words, " ".join(agent.labels))
-    return next((text for text in texts if isinstance(agent.answer(text), Prediction)), None)
-
-
-def time_per_text(agent: Agent, text: str | None, *, seconds: float = 0.05) -> float:
+def time_per_text(agent: Unit, text: str | None, *, seconds: float = 0.05) -> float:
     """Measures how long one text takes in this process, in seconds; None: the model alone."""
     call = _work(agent, text)
     call()  # the first call allocates
     return _repeat(call, seconds=seconds)
 
 
-def choose_executor(agents: Sequence[Agent], text: str | None) -> tuple[str, str]:
+def threads_for(asked: int, *, num_agents: int) -> int:
+    """Returns the threads for one call of the model, so that all agents together fit the cores.
+
+    Args:
+        asked: Threads per agent that were asked for.
+        num_agents: Agents of this machine that work at the same time.
+
+    Returns:
+        At most `asked` and at least 1: cores // num_agents. Threads that wait for each other's
+        core make every call slower.
+    """
+    return max(1, min(asked, available_cores() // num_agents))
+
+
+def choose_executor(
+    agents: Sequence[Unit], text: str | None, *, must_end: bool = False
+) -> tuple[str, str]:
     """Chooses between a loop, threads and Ray.
 
     Args:
         agents: As many agents as the pool will have.
         text: What to measure with; None measures the model alone.
+        must_end: Whether a text that takes too long has to be given up, which a loop in the
+            caller's own thread cannot do.
 
     Returns:
         "inline", "threads" or "ray", and a sentence that says why.
@@ -70,6 +66,8 @@ def choose_executor(agents: Sequence[Agent], text: str | None) -> tuple[str, str
     nodes = _connected_nodes()
     if nodes > 1:
         return "ray", f"a Ray session with {nodes} machines is running"
+    if must_end:
+        return "threads", "`timeout_s` needs a thread beside the caller's"
     if len(agents) == 1:
         return "inline", "one agent has nobody to run beside"
     cores = available_cores()
@@ -103,14 +101,12 @@ def chunk_for(text_s: float, *, handover_s: float, most: int) -> int:
     return max(1, min(most, math.ceil(10 * handover_s / text_s)))
 
 
-def _work(agent: Agent, text: str | None) -> Callable[[], object]:
+def _work(agent: Unit, text: str | None) -> Callable[[], object]:
     """Returns the call that is timed: a refusal takes no time, so it must never be that."""
     return agent.run_blank if text is None else lambda: agent.answer(text)
 
 
-def _threads_per_second(
-    agents: Sequence[Agent], text: str | None, *, seconds: float = 0.1
-) -> float:
+def _threads_per_second(agents: Sequence[Unit], text: str | None, *, seconds: float = 0.1) -> float:
     counts = [0] * len(agents)
     end = time.perf_counter() + seconds
 

@@ -7,37 +7,34 @@ machines, and survives their death. The answers are equal in all three.
 
 from __future__ import annotations
 
-import functools
 import os
-import queue
 import threading
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
-from tfdistill.agents.agent import Prediction
-from tfdistill.agents.encoding import UnusableTextError, check_text, check_texts
+from tfdistill.agents import streaming
+from tfdistill.agents.encoding import check_text, check_texts
 from tfdistill.agents.executors import on_lane
+from tfdistill.agents.memory import total_memory
 from tfdistill.agents.opening import check_count, open_executor
 from tfdistill.agents.work import CLOSED
 
 __all__ = ["AgentPool"]
 
-_GATHER_S = 0.05
-
 
 class AgentPool:
-    """Answers texts with several agents of one bundle at once.
+    """Answers texts with several agents of one bundle, or several copies of one team, at once.
 
     Use it in a `with` statement, or call `close` when done. All methods may be called from any
     thread. A text that cannot be answered (no word that the tokenizer knows, or it ends the
     process that works on it) is an error of that text only, never of its neighbours.
 
     Args:
-        bundle: A folder written by `tfdistill.save_bundle`. Ray workers open the same path.
+        bundle: A folder written by `tfdistill.save_bundle`, or a team's. Ray workers open the
+            same path, or on machines without it a copy that is sent there once.
         executor: "inline", "threads" or "ray"; "auto" tries the model for a fraction of a second
             and chooses (see `reason`). With "ray" a session that runs already is used and left
             running; otherwise one is started here, and ended by `close`.
@@ -46,13 +43,19 @@ class AgentPool:
             and keeps the cost of handing over near a tenth.
         max_in_flight: How many texts may be waiting or under way before `submit` blocks and
             `map` stops reading its input. None takes 4 chunks for each agent, at least 256.
-        threads_per_agent: Threads for one call of the model.
+        threads_per_agent: Threads for one call of the model; fewer where all agents together
+            would have more than the machine has cores.
+        timeout_s: The longest that an agent may work on one text, in seconds, to a tenth or two.
+            A text that takes longer gets a `TextTimeoutError`, and the agent is replaced: its
+            process is ended ("ray"), or its thread left behind ("threads"). None waits for ever.
 
     Attributes:
+        path: The folder, absolute.
         executor: The way chosen: "inline", "threads" or "ray".
         reason: Why, in words.
-        num_agents: As given.
+        num_agents: As given, or as last scaled.
         chunk_size: As given or measured.
+        threads_per_agent: As given, or fewer.
         max_in_flight: As given or derived.
 
     Raises:
@@ -76,6 +79,7 @@ class AgentPool:
         chunk_size: int | Literal["auto"] = "auto",
         max_in_flight: int | None = None,
         threads_per_agent: int = 1,
+        timeout_s: float | None = None,
     ) -> None:
         if max_in_flight is not None:
             check_count("max_in_flight", max_in_flight, hint=" or None")
@@ -85,12 +89,14 @@ class AgentPool:
             num_agents=num_agents,
             chunk_size=chunk_size,
             threads_per_agent=threads_per_agent,
+            timeout_s=timeout_s,
         )
-        self.bundle = opened.bundle
+        self.path = opened.unit.path
         self.executor = opened.name
         self.reason = opened.reason
         self.num_agents = num_agents
         self.chunk_size = opened.chunk_size
+        self.threads_per_agent = opened.threads_per_agent
         self.max_in_flight = max_in_flight or max(256, 4 * num_agents * opened.chunk_size)
         self._slots = threading.Semaphore(self.max_in_flight)
         self._executor = opened.executor
@@ -98,19 +104,7 @@ class AgentPool:
         self._finalizer = weakref.finalize(self, opened.shut_down, cancel=True, patience_s=5.0)
         self._opened = opened
 
-    @overload
-    def predict(
-        self, texts: Iterable[str], *, return_exceptions: Literal[False] = ...
-    ) -> list[Prediction]: ...
-
-    @overload
-    def predict(
-        self, texts: Iterable[str], *, return_exceptions: bool
-    ) -> list[Prediction | Exception]: ...
-
-    def predict(
-        self, texts: Iterable[str], *, return_exceptions: bool = False
-    ) -> list[Prediction] | list[Prediction | Exception]:
+    def predict(self, texts: Iterable[str], *, return_exceptions: bool = False) -> list[Any]:
         """Answers all texts, in order: the same list as `Agent.predict`, sooner.
 
         Args:
@@ -123,17 +117,21 @@ class AgentPool:
             ValueError: If `texts` is empty, or a text has no known word (`UnusableTextError`).
             RuntimeError: If the pool is closed, or its workers are gone for good.
             QuarantinedTextError: If a text ends the process that works on it.
+            TextTimeoutError: If a text takes longer than `timeout_s`.
+
+        Returns:
+            One answer per text: a `Prediction`, or what the team makes of it.
         """
         checked = check_texts(texts)
         return list(self.map(checked, return_exceptions=return_exceptions))
 
-    def submit(self, text: str) -> Future[Prediction]:
+    def submit(self, text: str) -> Future[Any]:
         """Hands over one text.
 
         Blocks while `max_in_flight` texts are under way, except in a callback of a future.
 
         Returns:
-            The future of its `Prediction`. What is wrong with the text is the future's exception.
+            The future of its answer. What is wrong with the text is the future's exception.
 
         Raises:
             TypeError: If `text` is not a str.
@@ -152,19 +150,7 @@ class AgentPool:
             future.add_done_callback(lambda _: slots.release())
         return future
 
-    @overload
-    def map(
-        self, texts: Iterable[str], *, return_exceptions: Literal[False] = ...
-    ) -> Iterator[Prediction]: ...
-
-    @overload
-    def map(
-        self, texts: Iterable[str], *, return_exceptions: bool
-    ) -> Iterator[Prediction | Exception]: ...
-
-    def map(
-        self, texts: Iterable[str], *, return_exceptions: bool = False
-    ) -> Iterator[Prediction] | Iterator[Prediction | Exception]:
+    def map(self, texts: Iterable[str], *, return_exceptions: bool = False) -> Iterator[Any]:
         """Answers a stream of texts, in order, while it is read.
 
         Args:
@@ -175,9 +161,14 @@ class AgentPool:
             An iterator over one answer per text.
         """
         self._check_open()
-        return self._map(texts, return_exceptions)
+        return streaming.in_order(
+            texts,
+            submit=self.submit,
+            window=self.max_in_flight,
+            return_exceptions=return_exceptions,
+        )
 
-    def as_completed(self, texts: Iterable[str]) -> Iterator[tuple[int, Future[Prediction]]]:
+    def as_completed(self, texts: Iterable[str]) -> Iterator[tuple[int, Future[Any]]]:
         """Answers a stream of texts, each as soon as it is ready.
 
         Args:
@@ -187,19 +178,49 @@ class AgentPool:
             An iterator over pairs: the position of a text, and its future, which is done.
         """
         self._check_open()
-        return self._as_completed(texts)
+        return streaming.as_completed(texts, submit=self.submit, window=self.max_in_flight)
+
+    def scale(self, num_agents: int) -> None:
+        """Changes the number of agents while the pool goes on answering.
+
+        Returns when the new ones are ready, or those that leave have finished their batch.
+
+        Args:
+            num_agents: How many agents there shall be, at least 1.
+
+        Raises:
+            ValueError: If `num_agents` is below 1.
+            RuntimeError: If the pool is closed, answers inline, or new agents cannot start.
+        """
+        check_count("num_agents", num_agents)
+        self._executor.scale(num_agents)
+        self.num_agents = num_agents
 
     def stats(self) -> dict[str, Any]:
-        """Returns counts: texts submitted, completed, failed and in flight, and each worker."""
+        """Returns what the pool has done and how it is.
+
+        Returns:
+            Counts of texts: "submitted", "completed", "failed" (of the completed), "in_flight",
+            "queued" (of those in flight, not begun). "throughput_per_s" of the last 10 s.
+            "latency_ms" from submitting to the answer: "p50", "p95", "p99" of the last 4,096.
+            "restarts" of workers. "private_bytes" of all workers together and "shared_bytes",
+            counted once; None where the system does not say. "workers": each one's "pid",
+            "state", "restarts", "private_bytes" and "shared_bytes", and with Ray "node", "name".
+        """
         counts = self._executor.queue
         workers = self._executor.describe()
+        figures = counts.latencies.figures()
         return {
             "executor": self.executor,
             "submitted": counts.submitted,
             "completed": counts.completed,
             "failed": counts.failed,
             "in_flight": counts.unfinished,
+            "queued": counts.waiting,
+            "throughput_per_s": figures.pop("throughput_per_s"),
+            "latency_ms": {name.removesuffix("_ms"): each for name, each in figures.items()},
             "restarts": sum(worker["restarts"] for worker in workers),
+            **total_memory({worker["pid"]: worker for worker in workers}.values()),
             "workers": workers,
         }
 
@@ -221,43 +242,9 @@ class AgentPool:
 
     def __repr__(self) -> str:
         return (
-            f"AgentPool({str(self.bundle.path)!r}, executor={self.executor!r}, "
+            f"AgentPool({str(self.path)!r}, executor={self.executor!r}, "
             f"num_agents={self.num_agents}, chunk_size={self.chunk_size})"
         )
-
-    def _map(self, texts: Iterable[str], return_exceptions: bool) -> Iterator[Any]:
-        window: deque[tuple[int, Future[Prediction]]] = deque()
-        try:
-            for index, text in enumerate(texts):
-                check_text(text, argument=f"texts[{index}]")
-                window.append((index, self.submit(text)))
-                while window and (window[0][1].done() or len(window) >= self.max_in_flight):
-                    yield _next_answer(window, return_exceptions=return_exceptions)
-            while window:
-                yield _next_answer(window, return_exceptions=return_exceptions)
-        finally:
-            for _, future in window:
-                future.cancel()
-
-    def _as_completed(self, texts: Iterable[str]) -> Iterator[tuple[int, Future[Prediction]]]:
-        done: queue.SimpleQueue[tuple[int, Future[Prediction]]] = queue.SimpleQueue()
-        waiting: dict[int, Future[Prediction]] = {}
-        try:
-            for index, text in enumerate(texts):
-                check_text(text, argument=f"texts[{index}]")
-                waiting[index] = self.submit(text)
-                waiting[index].add_done_callback(functools.partial(_put, done, index))
-                while waiting and (not done.empty() or len(waiting) >= self.max_in_flight):
-                    pair = done.get()
-                    del waiting[pair[0]]
-                    yield pair
-            while waiting:
-                pair = done.get()
-                del waiting[pair[0]]
-                yield pair
-        finally:
-            for future in waiting.values():
-                future.cancel()
 
     def _check_open(self) -> None:
         if self._executor.queue.closed:
@@ -267,25 +254,3 @@ class AgentPool:
         # `detach` gives None to all but the first caller.
         if self._finalizer.detach() is not None:
             self._opened.shut_down(cancel=cancel, patience_s=None)
-
-
-def _put(
-    done: queue.SimpleQueue[tuple[int, Future[Prediction]]], index: int, future: Future[Prediction]
-) -> None:
-    done.put((index, future))
-
-
-def _next_answer(window: deque[tuple[int, Future[Prediction]]], *, return_exceptions: bool) -> Any:
-    """Takes the first future of the window and returns its answer, or raises its error."""
-    if not window[0][1].done():
-        # Woken for each answer, this thread would compete with the agents for Python's lock.
-        wait([window[len(window) // 2][1]], timeout=_GATHER_S)
-    index, future = window.popleft()
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, UnusableTextError):
-        error = error.named(f"texts[{index}]")
-    if return_exceptions and isinstance(error, Exception):
-        return error
-    raise error

@@ -12,22 +12,38 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tfdistill
-from tfdistill.agents import ray_session
-from tfdistill.export.bundle import open_bundle
+from tfdistill.agents import ray_session, shipping
+from tfdistill.agents.units import open_unit
 
-if TYPE_CHECKING:
-    from tfdistill.agents.agent import Prediction
-
-__all__ = ["PACKAGE_ROOT", "RayAgent", "WORKER_OPTIONS", "make_pool_worker"]
+__all__ = ["PACKAGE_ROOT", "RayAgent", "WORKER_OPTIONS", "make_pool_worker", "ship"]
 
 # The folder that holds the package `tfdistill`: site-packages, or a checkout.
 PACKAGE_ROOT = str(Path(tfdistill.__file__).resolve().parents[1])
 
 # Contract with Ray: a worker comes back after each death, and is never run twice behind our back.
-WORKER_OPTIONS = {"max_restarts": -1, "max_task_retries": 0}
+# They are spread over the machines, where Ray would fill one after the other.
+WORKER_OPTIONS = {"max_restarts": -1, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+
+
+def ship(ray: Any, path: Path) -> dict[str, Any]:
+    """Puts a folder into Ray's object store and returns what a worker needs to have it.
+
+    Args:
+        ray: The module.
+        path: The folder, absolute.
+
+    Returns:
+        Its path, its fingerprint, and a reference to the packed bytes inside a list, where Ray
+        leaves it alone until somebody asks for it.
+    """
+    return {
+        "path": str(path),
+        "digest": shipping.fingerprint(path),
+        "packed": [ray.put(shipping.pack(path))],
+    }
 
 
 class RayAgent:
@@ -52,8 +68,8 @@ class RayAgent:
         """Starts the worker process.
 
         Args:
-            bundle: A bundle folder. On a cluster of several machines it must exist at the same
-                path on each of them.
+            bundle: A bundle folder (or a team's). Machines that do not have it at this path get
+                a copy through Ray's object store.
             threads: Threads for one call of the model.
 
         Returns:
@@ -94,10 +110,11 @@ class RayAgentOptions:
 
 
 def _start(bundle: str | os.PathLike[str], *, threads: int, options: dict[str, Any]) -> Any:
-    path = open_bundle(bundle).path  # a bad bundle is an error here, not in a worker's log
+    path = open_unit(bundle).path  # a bad bundle is an error here, not in a worker's log
     # A share that is never given back: closing a pool must not end agents that still work.
     ray_session.acquire()
-    return _ray_agent().options(**options).remote(PACKAGE_ROOT, str(path), threads)
+    folder = ship(ray_session.import_ray(), path)
+    return _ray_agent().options(**options).remote(PACKAGE_ROOT, folder, threads)
 
 
 @functools.cache
@@ -105,18 +122,26 @@ def _ray_agent() -> Any:
     ray = ray_session.import_ray()
 
     class RayAgent:
-        def __init__(self, package_root: str, bundle: str, threads: int) -> None:
+        def __init__(self, package_root: str, folder: dict[str, Any], threads: int) -> None:
             import os
             import sys
 
+            import ray
+
             if package_root not in sys.path and os.path.isdir(package_root):
                 sys.path.insert(0, package_root)
-            from tfdistill.agents.agent import Agent
+            from tfdistill.agents import shipping, units
 
-            self._agent = Agent(bundle, threads=threads)
+            path = shipping.local_folder(
+                folder["path"],
+                digest=folder["digest"],
+                packed=lambda: ray.get(folder["packed"][0]),
+            )
+            self._unit = units.open_unit(path, threads=threads)
+            self._predict_each = units.predict_each
 
         def predict(self, texts: Any, return_exceptions: bool = False) -> list[Any]:
-            return self._agent.predict(texts, return_exceptions=return_exceptions)
+            return self._predict_each(self._unit, texts, return_exceptions=return_exceptions)
 
     return ray.remote(RayAgent)
 
@@ -131,31 +156,68 @@ def make_pool_worker() -> type:
     ray = ray_session.import_ray()
 
     class PoolWorker:
-        def __init__(self, package_root: str, bundle: str, threads: int) -> None:
+        def __init__(self, package_root: str, folder: dict[str, Any], threads: int) -> None:
             import os
             import sys
             import uuid
 
+            import ray
+
             if package_root not in sys.path and os.path.isdir(package_root):
                 sys.path.insert(0, package_root)
-            from tfdistill.agents.agent import Agent
+            from tfdistill.agents import shipping, units
 
-            self._agent = Agent(bundle, threads=threads)
+            path = shipping.local_folder(
+                folder["path"],
+                digest=folder["digest"],
+                packed=lambda: ray.get(folder["packed"][0]),
+            )
+            self._unit = units.open_unit(path, threads=threads)
+            self._answer_of = units.answer_of
+            self._node = ray.get_runtime_context().get_node_id()
             self._incarnation = uuid.uuid4().hex
+            self._began: tuple[int, float] | None = None  # which text, and since when
 
         # In a group of its own, so that it answers while `run` is busy.
         @ray.method(concurrency_group="health")
-        def pulse(self) -> tuple[str, int]:
-            """Returns the incarnation and the process id."""
+        def pulse(self) -> dict[str, Any]:
+            """Returns who this is, on which text it is, and for how many seconds."""
+            import os
+            import time
+
+            now = time.monotonic()
+            index, since = self._began or (0, now)
+            return {
+                "incarnation": self._incarnation,
+                "pid": os.getpid(),
+                "node": self._node,
+                "index": index,
+                "busy_s": now - since,
+            }
+
+        @ray.method(concurrency_group="health")
+        def memory(self) -> dict[str, int | None]:
+            """Returns what `memory_of` says of this process."""
             import os
 
-            return self._incarnation, os.getpid()
+            from tfdistill.agents.memory import memory_of
 
-        def run(self, incarnation: str, texts: list[str]) -> list[Prediction | Exception] | None:
+            return memory_of(os.getpid())
+
+        def run(self, incarnation: str, texts: list[str]) -> list[Any] | None:
             """Answers texts; None if they were meant for an earlier incarnation."""
+            import time
+
             if incarnation != self._incarnation:
                 return None
-            return [self.answer(text) for text in texts]
+            answers = []
+            try:
+                for index, text in enumerate(texts):
+                    self._began = index, time.monotonic()
+                    answers.append(self.answer(text))
+            finally:
+                self._began = None
+            return answers
 
         def run_alone(self, incarnation: str, text: str, quick_s: float) -> Iterator[Any]:
             """Answers one text and says how far it got: "started", "slow" after `quick_s`.
@@ -164,6 +226,7 @@ def make_pool_worker() -> type:
             holds the "started".
             """
             import threading
+            import time
 
             if incarnation != self._incarnation:
                 yield "stale", None
@@ -177,16 +240,18 @@ def make_pool_worker() -> type:
                 except BaseException as error:  # would end the thread without an answer
                     answers.append(RuntimeError(f"The worker failed on this text: {error!r}"))
 
+            self._began = 0, time.monotonic()
             thread = threading.Thread(target=work)
             thread.start()
             thread.join(quick_s)
             if thread.is_alive():
                 yield "slow", None
                 thread.join()
+            self._began = None
             yield "answer", answers[0]
 
-        def answer(self, text: str) -> Prediction | Exception:
+        def answer(self, text: str) -> Any:
             """Answers one text."""
-            return self._agent.answer(text)
+            return self._answer_of(self._unit, text)
 
     return PoolWorker

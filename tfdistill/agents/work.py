@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
+
+from tfdistill.agents.latencies import Latencies
 
 __all__ = ["CLOSED", "WorkItem", "WorkQueue"]
 
@@ -27,19 +31,32 @@ class WorkItem:
     Attributes:
         text: The text.
         future: Receives the answer.
+        submitted_at: When it came, on the clock of `time.monotonic`.
         suspect: Whether a worker died while it held this text. A suspect is run by itself, with
             an acknowledgement, so that the next death can be charged to the right text.
         charges: Deaths after a worker had acknowledged that it started this text.
-        lonely_charges: Those of them on a worker that had nothing else to do and within 100 ms.
+        silences: Times that a worker went silent while it held this text alone.
+        lonely_charges: Those of the charges on a worker that had nothing else to do, in 100 ms.
     """
 
-    __slots__ = ("charges", "future", "lonely_charges", "running", "suspect", "text")
+    __slots__ = (
+        "charges",
+        "future",
+        "lonely_charges",
+        "running",
+        "silences",
+        "submitted_at",
+        "suspect",
+        "text",
+    )
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.future: Future[Any] = Future()
+        self.submitted_at = time.monotonic()
         self.running = False
         self.suspect = False
+        self.silences = 0
         self.charges = 0
         self.lonely_charges = 0
 
@@ -60,6 +77,7 @@ class WorkQueue:
         self.submitted = 0
         self.completed = 0
         self.failed = 0
+        self.latencies = Latencies()
 
     def put(self, text: str) -> Future[Any]:
         """Adds a text and returns the future of its answer.
@@ -78,15 +96,19 @@ class WorkQueue:
             self._changed.notify()
         return item.future
 
-    def take(self, limit: int) -> list[WorkItem]:
+    def take(self, limit: int, *, leaving: Callable[[], bool] = lambda: False) -> list[WorkItem]:
         """Waits for work and hands out some; an empty list means that there will be no more.
 
         Args:
             limit: The largest number of items. Fewer are given when other workers would be left
                 with nothing, and a suspect is always given alone.
+            leaving: Tells whether this worker should take no more; asked after each `resize`.
         """
         with self._changed:
             while True:
+                if leaving():
+                    self._changed.notify()  # the call that woke this worker was for another
+                    return []
                 batch = self._next_batch(limit)
                 if batch:
                     return batch
@@ -95,6 +117,12 @@ class WorkQueue:
                     self._changed.notify_all()
                     return []
                 self._changed.wait()
+
+    def resize(self, workers: int) -> None:
+        """Changes how many workers share the queue, and wakes those that shall leave."""
+        with self._changed:
+            self._workers = max(1, workers)
+            self._changed.notify_all()
 
     def put_back(self, items: list[WorkItem]) -> None:
         """Returns items that were taken and not answered to the front of the queue."""
@@ -109,6 +137,7 @@ class WorkQueue:
         """Settles an item: an exception becomes its error, anything else its result."""
         with self._changed:
             self._count(answer)
+            self.latencies.add(item.submitted_at)
         # Outside the lock: a callback of the future may well submit the next text.
         if isinstance(answer, BaseException):
             item.future.set_exception(answer)
@@ -145,6 +174,11 @@ class WorkQueue:
     def closed(self) -> bool:
         """Whether `close` has been called."""
         return self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Items that no worker has taken yet."""
+        return len(self._items)
 
     @property
     def unfinished(self) -> int:
