@@ -128,10 +128,9 @@ def _fine_tuned(data: Intents, folder: Path) -> tuple[keras.Model, keras.Model]:
 
 
 def _batches_of_like_length(data: Intents) -> tf.data.Dataset:
-    lengths = np.sum(data.teacher_ids["train"] != 0, axis=1)
-    ragged = tf.RaggedTensor.from_tensor(data.teacher_ids["train"], lengths=lengths)
-    rows = tf.data.Dataset.from_tensor_slices((ragged, data.labels["train"]))
-    rows = rows.shuffle(len(lengths), seed=0).repeat()
+    rows = tf.data.Dataset.from_tensor_slices((data.teacher_ids["train"], data.labels["train"]))
+    rows = rows.shuffle(len(data.labels["train"]), seed=0).repeat()
+    rows = rows.map(lambda ids, label: (ids[: tf.math.count_nonzero(ids)], label))
     batches = rows.bucket_by_sequence_length(
         lambda ids, label: tf.shape(ids)[0],
         bucket_boundaries=list(BUCKETS),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfdistill.compress.targets import find_targets
-from tfdistill.students import text_encoder
+from tfdistill.students import any_length, text_encoder
 
 SIZES = {
     "vocabulary_size": 30,
@@ -191,3 +191,26 @@ def test_more_groups_than_blocks_are_refused():
 def test_an_unknown_pattern_of_sharing_is_refused():
     with pytest.raises(ValueError, match="`pattern` must be one of .*pattern='random'"):
         build(groups=1, pattern="random")
+
+
+def test_rows_cut_short_get_the_answers_of_padded_ones(rng: np.random.Generator):
+    student = build(embedding_dim=4, groups=1)
+    table = student.get_layer("position_embedding").table
+    table.assign(rng.normal(size=table.shape))
+    short = np.array([[3, 4, 5], [7, 8, 0]], np.int32)
+    padded = np.pad(short, ((0, 0), (0, 3)))
+    # Sums of three numbers and of six with three zeros, in float32.
+    np.testing.assert_allclose(any_length(student)(short), student(padded), atol=1e-6)
+
+
+def test_a_student_of_any_length_has_the_same_weights():
+    student = build()
+    twin = any_length(student)
+    assert twin.input_shape == (None, None) and student.input_shape == (None, 6)
+    pairs = zip(twin.variables, student.variables, strict=True)
+    assert all(ours is theirs for ours, theirs in pairs)
+
+
+def test_more_tokens_than_positions_are_refused():
+    with pytest.raises(ValueError, match=r"`inputs` must have at most 6 positions.*\(1, 7, 8\)"):
+        any_length(build())(np.ones((1, 7), np.int32))

@@ -4,7 +4,7 @@ from tfdistill.students.blocks import EncoderBlock, MaskedMean, PositionEmbeddin
 from tfdistill.students.byte_bpe import cut_byte_bpe
 from tfdistill.students.causal import causal_lm
 from tfdistill.students.decoder import DecoderBlock
-from tfdistill.students.encoder import text_encoder
+from tfdistill.students.encoder import any_length, text_encoder
 from tfdistill.students.initialize import principal_components, start_embedding
 from tfdistill.students.vocabulary import cut_vocabulary, encode
 
@@ -13,6 +13,7 @@ __all__ = [
     "EncoderBlock",
     "MaskedMean",
     "PositionEmbedding",
+    "any_length",
     "causal_lm",
     "cut_byte_bpe",
     "cut_vocabulary",

@@ -16,15 +16,28 @@ __all__ = ["EncoderBlock", "MaskedMean", "PositionEmbedding"]
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class PositionEmbedding(keras.layers.Layer):
-    """Adds a learned vector for each position to inputs of shape `[B, T, D]`."""
+    """Adds a learned vector for each position to inputs of shape `[B, T, D]` or shorter ones."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the table, float32 `[T, D]`."""
         self.table = self.add_weight(name="table", shape=input_shape[1:], initializer="zeros")
 
     def call(self, inputs: Any) -> Any:
-        """Returns inputs + table, same shape."""
-        return inputs + self.table
+        """Returns inputs + table, same shape; fewer positions take the first rows of the table.
+
+        Raises:
+            ValueError: If there are more positions than rows.
+        """
+        length, longest = inputs.shape[1], self.table.shape[0]
+        if length == longest:
+            return inputs + self.table
+        if length is not None and length > longest:
+            raise ValueError(
+                f"`inputs` must have at most {longest} positions, as many as the table. "
+                f"Received: inputs of shape {tuple(inputs.shape)}. Cut the texts, or build the "
+                "student with a larger `sequence_length`."
+            )
+        return inputs + self.table[: ops.shape(inputs)[1]]
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")

@@ -14,12 +14,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfdistill._keras import check_backend
+from tfdistill._keras import check_backend, check_model
 from tfdistill.students.blocks import EncoderBlock, MaskedMean, PositionEmbedding
 from tfdistill.students.grouping import assign_groups
 from tfdistill.students.initialize import initial_values
 
-__all__ = ["text_encoder"]
+__all__ = ["any_length", "text_encoder"]
 
 
 def text_encoder(
@@ -135,6 +135,37 @@ def text_encoder(
     for variable, value in initial_values(model, seed=seed):
         variable.assign(value)
     return model
+
+
+def any_length(student: keras.Model) -> keras.Model:
+    """Lets a student read rows that are shorter than its own length, for batches cut short.
+
+    Half of what a student computes may be padding. A model that reads `[B, T]` for any T up to
+    its `sequence_length` trains on texts of like length in batches no longer than they are, and
+    says the same, as padding has no influence on an answer.
+
+    Args:
+        student: A student of `text_encoder`. Its weights are shared, so training the result
+            trains it; its input shape, which an exported file needs fixed, stays as it is.
+
+    Returns:
+        A Functional model of the same layers with the input `ids`, int32 `[B, T]`.
+
+    Raises:
+        TypeError: If `student` is not a Keras 3 model.
+
+    Example:
+        >>> import numpy as np
+        >>> student = text_encoder(vocabulary_size=9, sequence_length=8, hidden_dim=4,
+        ...                        num_layers=1, intermediate_dim=4, num_classes=2, seed=0)
+        >>> short, padded = np.array([[5, 7]]), np.array([[5, 7, 0, 0, 0, 0, 0, 0]])
+        >>> bool(np.allclose(any_length(student)(short), student(padded), atol=1e-6))
+        True
+    """
+    check_model(student, argument="student")
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    # A clone whose layers are the very same ones: another input, no weights of its own.
+    return keras.models.clone_model(student, input_tensors=ids, clone_function=lambda layer: layer)
 
 
 def _table_width(embedding_dim: int | None, *, hidden_dim: int) -> int:
