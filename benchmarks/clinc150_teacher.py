@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -27,27 +28,50 @@ class CutPadding(keras.layers.Layer):
         return ids[:, : tf.reduce_max(tf.reduce_sum(tf.cast(ids != 0, tf.int32), axis=1))]
 
 
-def best_teacher(data: Intents, folder: Path) -> tuple[keras.Model, dict[str, float], str]:
+@dataclass(frozen=True)
+class Teacher:
+    """The better of both teachers.
+
+    Attributes:
+        kind: "frozen" or "fine-tuned".
+        model: From the students' ids to logits.
+        features: From the ids of the whole vocabulary to what the head reads.
+        scores: For each kind the accuracies "val" and "test" with the whole vocabulary, and
+            "cut test" seen through that of the students.
+    """
+
+    kind: str
+    model: keras.Model
+    features: keras.Model
+    scores: dict[str, dict[str, float]]
+
+
+def best_teacher(data: Intents, folder: Path) -> Teacher:
     """Trains both teachers, or reads them, and picks by validation accuracy.
 
     Args:
         data: The texts.
         folder: Where weights and scores are kept.
-
-    Returns:
-        The teacher from the student's ids to logits, the test accuracy of each kind with the
-        teacher's own whole vocabulary, and the kind picked.
     """
     path = folder / "teachers.json"
     parts = {"frozen": _frozen(data, folder), "fine-tuned": _fine_tuned(data, folder)}
     scores = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for kind in parts.keys() - scores.keys():
-        model = _from_ids(*parts[kind], kept_ids=None)
-        scores[kind] = {split: _accuracy(model, data, split) for split in ("val", "test")}
+        whole = _from_ids(*parts[kind], kept_ids=None)
+        cut = _from_ids(*parts[kind], kept_ids=data.kept_ids)
+        scores[kind] = {
+            "val": _accuracy(whole, data.teacher_ids["val"], data.labels["val"]),
+            "test": _accuracy(whole, data.teacher_ids["test"], data.labels["test"]),
+            "cut test": _accuracy(cut, data.ids["test"], data.labels["test"]),
+        }
         path.write_text(json.dumps(scores, indent=1), encoding="utf-8")
-    picked = max(scores, key=lambda kind: scores[kind]["val"])
-    teacher = _from_ids(*parts[picked], kept_ids=data.kept_ids)
-    return teacher, {kind: score["test"] for kind, score in scores.items()}, picked
+    kind = max(scores, key=lambda name: scores[name]["val"])
+    return Teacher(
+        kind=kind,
+        model=_from_ids(*parts[kind], kept_ids=data.kept_ids),
+        features=teachers.text_features(parts[kind][0], sequence_length=None),
+        scores=dict(sorted(scores.items())),
+    )
 
 
 def _from_ids(
@@ -139,10 +163,10 @@ def _batches_of_like_length(data: Intents) -> tf.data.Dataset:
     return batches.prefetch(4)
 
 
-def _accuracy(model: keras.Model, data: Intents, split: str) -> float:
-    order = np.argsort(np.sum(data.teacher_ids[split] != 0, axis=1))
-    predictions = model.predict(data.teacher_ids[split][order], batch_size=64, verbose=0).argmax(-1)
-    return float(np.mean(predictions == data.labels[split][order]))
+def _accuracy(model: keras.Model, ids: np.ndarray, labels: np.ndarray) -> float:
+    order = np.argsort(np.sum(ids != 0, axis=1))
+    predictions = model.predict(ids[order], batch_size=64, verbose=0).argmax(-1)
+    return float(np.mean(predictions == labels[order]))
 
 
 def _cross_entropy() -> keras.losses.Loss:

@@ -11,12 +11,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tfdistill import datasets, teachers
-from tfdistill.students import cut_vocabulary, encode
+from tfdistill.students import cut_vocabulary, encode, token_features
 
 LENGTH = 24  # tokens, [CLS] and [SEP] among them; 99.7 % of the test texts have no more
 PADDING, SPECIAL = 0, (0, 100, 101, 102, 103)
 NEIGHBORS = 8
-COMMON = 6500
+COMMON = 12_000
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,26 @@ def load(folder: Path) -> Intents:
     return Intents(ids, teacher_ids, labels, kept_ids, len(names), checkpoint)
 
 
-def word_vectors(data: Intents) -> np.ndarray:
-    """Returns the teacher's table for the kept ids, float32 `[V, D]`."""
+def word_vectors(features: keras.Model, data: Intents) -> np.ndarray:
+    """Returns what the teacher knows of each word, float32 `[V, 2 D]`.
+
+    Half of it is the word's row in the teacher's table, half the fine-tuned teacher's features
+    of a text of that one word; each half centered, and its rows of length one.
+
+    Args:
+        features: The teacher without its head, on the ids of the whole vocabulary.
+        data: The texts.
+    """
     backbone = teachers.load_backbone(data.checkpoint)
-    return keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)[data.kept_ids]
+    table = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)[data.kept_ids]
+    start, end = (101,), (102,)
+    answers = token_features(features, token_ids=data.kept_ids, before=start, after=end)
+    return np.concatenate([_unit_rows(table), _unit_rows(answers)], axis=1)
+
+
+def _unit_rows(table: np.ndarray) -> np.ndarray:
+    centered = table - table.mean(axis=0)
+    return centered / np.linalg.norm(centered, axis=1, keepdims=True)
 
 
 def augment(
@@ -74,11 +90,11 @@ def augment(
 
     One copy in six is the beginning of one text and the end of another of the same intent.
     Then, in every copy, up to 20 % of the tokens are dropped and up to 30 % swapped for one of
-    the 8 nearest in the teacher's table; each copy draws its own two rates.
+    the 8 nearest by their vectors; each copy draws its own two rates.
 
     Args:
         data: The texts.
-        vectors: The teacher's table, float32 `[V, D]`.
+        vectors: From `word_vectors`, float32 `[V, D]`.
         copies: How many of each text.
         seed: Seed of the draws.
 

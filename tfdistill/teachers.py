@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import importlib
 import pathlib
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfdistill._keras import check_model
-from tfdistill.students.encoder import MaskedMean
+from tfdistill.students.blocks import MaskedMean, TokenLookup
 
 __all__ = ["TokenLookup", "load_backbone", "text_classifier", "text_features", "with_head"]
 
@@ -47,28 +46,6 @@ def load_backbone(folder: str | pathlib.Path) -> keras.Model:
             "`folder` must hold a BERT model that KerasHub can read. "
             f"Received: folder={str(folder)!r}. It needs config.json and model.safetensors."
         ) from error
-
-
-@keras.saving.register_keras_serializable(package="tfdistill")
-class TokenLookup(keras.layers.Layer):
-    """Maps ids of a cut vocabulary back to the ids that the teacher was trained with.
-
-    Args:
-        kept_ids: The teacher's id of each new id, ints of length V; see
-            `tfdistill.students.cut_vocabulary`.
-    """
-
-    def __init__(self, kept_ids: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.kept_ids = [int(token) for token in kept_ids]
-
-    def call(self, ids: Any) -> Any:
-        """Returns the teacher's ids, same shape."""
-        return ops.take(np.asarray(self.kept_ids, np.int32), ids, axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "kept_ids": self.kept_ids}
 
 
 def text_features(

@@ -166,3 +166,16 @@ def test_a_table_of_another_name_is_refused():
     x = td.students.EncoderBlock(num_heads=2, intermediate_dim=4)(x, keras.ops.not_equal(ids, 0))
     with pytest.raises(ValueError, match="Embedding layer called 'token_embedding'.*'words'"):
         td.prune_vocabulary(keras.Model(ids, x), keep=[0, 1])
+
+
+def test_a_table_whose_rows_are_shared_is_refused():
+    shared = td.students.text_encoder(
+        vocabulary_size=4,
+        sequence_length=3,
+        hidden_dim=4,
+        intermediate_dim=4,
+        num_classes=2,
+        row_of_token=[0, 1, 2, 1],
+    )
+    with pytest.raises(ValueError, match="`model` must have a row for each token.*rows of 3"):
+        td.prune_vocabulary(shared, keep=[0, 1])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfdistill.compress.targets import find_targets
-from tfdistill.students import any_length, text_encoder
+from tfdistill.students import MaskedMax, any_length, text_encoder
 
 SIZES = {
     "vocabulary_size": 30,
@@ -214,3 +214,53 @@ def test_a_student_of_any_length_has_the_same_weights():
 def test_more_tokens_than_positions_are_refused():
     with pytest.raises(ValueError, match=r"`inputs` must have at most 6 positions.*\(1, 7, 8\)"):
         any_length(build())(np.ones((1, 7), np.int32))
+
+
+def test_words_of_one_row_are_the_same_word():
+    rows = [0, 1, 2, 3, *([1] * 26)]
+    student = build(row_of_token=rows)
+    assert student.get_layer("token_embedding").input_dim == 4
+    np.testing.assert_array_equal(student(ids([1, 2])), student(ids([29, 2])))
+    assert np.abs(student(ids([1, 2])) - student(ids([3, 2]))).max() > 1e-4
+
+
+def test_a_token_that_reads_the_row_of_padding_is_still_a_token():
+    student = build(row_of_token=[0, 0, *range(1, 29)])
+    assert np.abs(student(ids([1, 5])) - student(ids([5]))).max() > 1e-6
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [0.0] * 30])
+def test_rows_for_another_vocabulary_are_refused(rows: list):
+    with pytest.raises(ValueError, match="`row_of_token` must hold one int for each of the 30"):
+        build(row_of_token=rows)
+
+
+@pytest.mark.parametrize(("rows", "found"), [([0, 1, 3], r"3 without \[2\]"), ([-1, 0, 0], "-1")])
+def test_rows_that_no_token_reads_are_refused(rows: list[int], found: str):
+    with pytest.raises(ValueError, match=f"`row_of_token` must name every row .*{found}"):
+        build(row_of_token=rows, vocabulary_size=3)
+
+
+def test_the_largest_value_stands_beside_the_mean():
+    states = np.array([[[1.0, -2.0], [3.0, -5.0], [9.0, 9.0]], [[4.0, 4.0]] * 3])
+    is_token = np.array([[True, True, False], [False, False, False]])
+    # 9 is padding; of −2 and −5 the floor 0 is the largest; a text of padding alone is 0.
+    np.testing.assert_array_equal(MaskedMax()(states, is_token), [[3.0, 0.0], [0.0, 0.0]])
+    pooled = build(pooling="mean_max").get_layer("both_poolings").output
+    assert pooled.shape == (None, 16)
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match=r"`pooling` must be one of .*pooling='first'"):
+        build(pooling="first")
+
+
+def test_a_student_with_shared_rows_is_saved_and_read_short(tmp_path):
+    student = build(row_of_token=[index % 7 for index in range(30)], pooling="mean_max")
+    student.save(tmp_path / "student.keras")
+    loaded = keras.models.load_model(tmp_path / "student.keras")
+    np.testing.assert_array_equal(loaded(ids([8, 3])), student(ids([8, 3])))
+    # Another number of zeros in float32 sums.
+    np.testing.assert_allclose(
+        any_length(student)(ids([8, 3], length=2)), student(ids([8, 3])), atol=1e-6
+    )

@@ -6,7 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from tfdistill.students import principal_components, start_embedding, text_encoder
+from tfdistill.students import (
+    principal_components,
+    start_embedding,
+    text_encoder,
+    token_features,
+)
 from tfdistill.students.initialize import initial_values
 
 
@@ -95,3 +100,34 @@ def test_components_equal_the_hand_computed_ones():
 
     np.testing.assert_allclose(np.abs(reduced), np.abs(expected), atol=1e-6)
     np.testing.assert_allclose(reduced[:, 0], expected[:, 0], atol=1e-6)
+
+
+def sum_of_numbers() -> keras.Model:
+    """A teacher whose features are the sum of the ids and of their squares."""
+    ids = keras.Input((None,), dtype="int32")
+    numbers = keras.ops.cast(ids, "float32")[:, :, None]
+    both = keras.ops.concatenate([numbers, numbers**2], axis=-1)
+    return keras.Model(ids, keras.ops.sum(both, axis=1))
+
+
+def test_each_token_is_asked_for_between_the_marks():
+    found = token_features(sum_of_numbers(), token_ids=[5, 2], before=(10,), after=(1, 1))
+    # 10 + 5 + 1 + 1 = 17, 100 + 25 + 1 + 1 = 127; with 2 in place of 5: 14 and 106.
+    assert found.dtype == np.float32 and found.tolist() == [[17, 127], [14, 106]]
+
+
+def test_padding_means_nothing():
+    found = token_features(sum_of_numbers(), token_ids=[0, 2], before=(10,))
+    assert found.tolist() == [[0, 0], [12, 104]]
+
+
+def test_tokens_in_two_axes_are_refused():
+    with pytest.raises(ValueError, match=r"`token_ids` must be a list of ids.*\(1, 2\)"):
+        token_features(sum_of_numbers(), token_ids=[[1, 2]])
+
+
+def test_a_teacher_of_states_is_refused():
+    ids = keras.Input((None,), dtype="int32")
+    states = keras.Model(ids, keras.layers.Embedding(9, 2)(ids))
+    with pytest.raises(ValueError, match=r"`features` must return one vector.*\(None, None, 2\)"):
+        token_features(states, token_ids=[1, 2])

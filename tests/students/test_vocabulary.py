@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, WordPiece
 
-from tfdistill.students import cut_vocabulary, encode
+from tfdistill.students import cut_vocabulary, encode, shared_rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "oil", "gas", "price", "##s", "wheat", "##less"]
 
@@ -120,3 +120,37 @@ def test_a_tokenizer_with_padding_elsewhere_is_refused():
     tokenizer = Tokenizer(WordPiece({"[UNK]": 0, "[PAD]": 1, "oil": 2}, unk_token="[UNK]"))
     with pytest.raises(ValueError, match="padding token at id 0.*'\\[UNK\\]' there"):
         cut_vocabulary(tokenizer, ["oil"], sequence_length=8)
+
+
+def test_a_rare_word_takes_the_row_of_the_most_similar_frequent_one():
+    # 0 is padding, 1 to 3 are frequent, 4 points where 2 does, 5 (nearly) where 3 does.
+    vectors = np.array([[9, 9], [1, 0], [0, 1], [-1, 0], [0, 7], [-5, 0.1]])
+    rows, owners = shared_rows(vectors, counts=np.array([0, 9, 8, 7, 1, 1]), num_rows=4)
+    assert rows.tolist() == [0, 1, 2, 3, 2, 3] and owners.tolist() == [0, 1, 2, 3]
+
+
+def test_no_word_takes_the_row_of_a_special_token():
+    vectors = np.array([[1, 0], [1, 0.1], [-1, 0], [1, 0]])
+    rows, _ = shared_rows(vectors, counts=np.array([0, 0, 5, 1]), num_rows=3, special_ids=(0, 1))
+    assert rows.tolist() == [0, 1, 2, 2]  # the only word left, although the opposite one
+
+
+def test_of_equally_frequent_words_the_lower_id_keeps_its_row():
+    _, owners = shared_rows(np.eye(5), counts=np.zeros(5), num_rows=3)
+    assert owners.tolist() == [0, 1, 2]
+
+
+def test_as_many_rows_as_words_share_nothing(rng: np.random.Generator):
+    rows, owners = shared_rows(rng.normal(size=(7, 3)), counts=np.arange(7), num_rows=7)
+    assert rows.tolist() == owners.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("num_rows", [1, 6])
+def test_a_number_of_rows_out_of_range_is_refused(num_rows: int):
+    with pytest.raises(ValueError, match=rf"`num_rows` must be an int in \[2, 5\].*{num_rows}"):
+        shared_rows(np.eye(5), counts=np.ones(5), num_rows=num_rows)
+
+
+def test_counts_of_another_vocabulary_are_refused():
+    with pytest.raises(ValueError, match=r"`counts` must hold one number .*\(4,\).*\(5, 5\)"):
+        shared_rows(np.eye(5), counts=np.ones(4), num_rows=3)

@@ -87,6 +87,11 @@ def _token_table(model: keras.Model) -> keras.layers.Embedding:
             "`model` must have an Embedding layer called 'token_embedding'. Received: model="
             f"{model.name!r} with {[layer.name for layer in tables]}. Give the layer that name."
         )
+    if any(layer.name == "token_rows" for layer in model.layers):
+        raise ValueError(
+            "`model` must have a row for each token. Received: a model whose tokens share the rows "
+            f"of {named[0].input_dim}. Build it with fewer of them: `shared_rows(num_rows=...)`."
+        )
     return named[0]
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-__all__ = ["EncoderBlock", "MaskedMean", "PositionEmbedding"]
+__all__ = ["EncoderBlock", "MaskedMax", "MaskedMean", "PositionEmbedding", "TokenLookup"]
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -49,6 +50,19 @@ class MaskedMean(keras.layers.Layer):
         weights = ops.cast(is_token, inputs.dtype)[:, None, :]
         count = ops.maximum(ops.sum(weights, axis=-1), 1.0)
         return ops.squeeze(ops.matmul(weights, inputs), axis=1) / count
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class MaskedMax(keras.layers.Layer):
+    """Takes the largest of 0 and of `[B, T, D]` at the real tokens: `[B, D]`, zeros if none.
+
+    The 0 keeps the range of the activations small, for an export that stores them in 8 bits: a
+    large negative number in the place of padding would take the grid for itself.
+    """
+
+    def call(self, inputs: Any, is_token: Any) -> Any:
+        """Returns maxₜ m · max(x, 0) with m of shape `[B, T]`."""
+        return ops.max(ops.relu(inputs) * ops.cast(is_token, inputs.dtype)[:, :, None], axis=1)
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -141,3 +155,25 @@ class EncoderBlock(keras.layers.Layer):
             "epsilon": self.epsilon,
             "seed": self.seed,
         }
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class TokenLookup(keras.layers.Layer):
+    """Maps ids to others by a fixed list: those of a cut vocabulary to those of the teacher.
+
+    Args:
+        kept_ids: What each id becomes, ints of length V: the teacher's id of each new one, see
+            `tfdistill.students.cut_vocabulary`, or the row of each token, see `shared_rows`.
+    """
+
+    def __init__(self, kept_ids: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kept_ids = [int(token) for token in kept_ids]
+
+    def call(self, ids: Any) -> Any:
+        """Returns the other ids, same shape."""
+        return ops.take(np.asarray(self.kept_ids, np.int32), ids, axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "kept_ids": self.kept_ids}

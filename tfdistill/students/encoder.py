@@ -8,6 +8,7 @@ a mean over the real tokens in place of a pooled first token.
 from __future__ import annotations
 
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,11 +16,19 @@ import numpy as np
 from keras import ops
 
 from tfdistill._keras import check_backend, check_model
-from tfdistill.students.blocks import EncoderBlock, MaskedMean, PositionEmbedding
+from tfdistill.students.blocks import (
+    EncoderBlock,
+    MaskedMax,
+    MaskedMean,
+    PositionEmbedding,
+    TokenLookup,
+)
 from tfdistill.students.grouping import assign_groups
 from tfdistill.students.initialize import initial_values
 
-__all__ = ["any_length", "text_encoder"]
+__all__ = ["POOLINGS", "any_length", "text_encoder"]
+
+POOLINGS = ("mean", "mean_max")
 
 
 def text_encoder(
@@ -36,6 +45,8 @@ def text_encoder(
     embedding_dim: int | None = None,
     groups: int | None = None,
     pattern: str = "cyclic",
+    pooling: str = "mean",
+    row_of_token: Sequence[int] | None = None,
     seed: int | None = None,
     name: str = "text_encoder",
 ) -> keras.Model:
@@ -57,6 +68,11 @@ def text_encoder(
         groups: Number of blocks with weights of their own, an int in [1, num_layers]; the other
             blocks use theirs, see `tfdistill.students.grouping`. None shares nothing.
         pattern: "cyclic" or "immediate": which blocks share.
+        pooling: "mean" of the tokens, or "mean_max": beside it the largest value of each
+            feature, for texts of which one word decides.
+        row_of_token: The row of the token table that each id reads, ints of length
+            `vocabulary_size` from 0 upwards, see `shared_rows`; the table then has
+            `max(row_of_token) + 1` rows. None gives each id a row of its own.
         seed: Seed of the initial weights and of dropout; None draws one.
         name: Name of the model.
 
@@ -67,8 +83,8 @@ def text_encoder(
 
     Raises:
         TypeError: If `dropout` is not a number or `groups` no int.
-        ValueError: If a size is out of range, `hidden_dim` is no multiple of `num_heads` or
-            `pattern` unknown.
+        ValueError: If a size is out of range, `hidden_dim` is no multiple of `num_heads`,
+            `pattern` or `pooling` unknown, or `row_of_token` does not fit.
 
     Example:
         >>> import numpy as np
@@ -105,13 +121,22 @@ def text_encoder(
         raise ValueError(
             f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. 0.1 is usual."
         )
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"`pooling` must be one of {POOLINGS}. Received: pooling={pooling!r}. "
+            "'mean' is the smaller one."
+        )
     table_width = _table_width(embedding_dim, hidden_dim=hidden_dim)
     groups = num_layers if groups is None else groups
     group_of_block = assign_groups(num_layers, groups=groups, pattern=pattern)
     seed = int(np.random.default_rng(seed).integers(2**30))
     ids = keras.Input((sequence_length,), dtype="int32", name="ids")
     is_token = ops.not_equal(ids, 0)
-    x = keras.layers.Embedding(vocabulary_size, table_width, name="token_embedding")(ids)
+    rows, num_rows = ids, vocabulary_size
+    if row_of_token is not None:
+        num_rows = _count_rows(row_of_token, vocabulary_size=vocabulary_size)
+        rows = TokenLookup(row_of_token, name="token_rows")(ids)
+    x = keras.layers.Embedding(num_rows, table_width, name="token_embedding")(rows)
     if table_width < hidden_dim:
         x = keras.layers.Dense(hidden_dim, use_bias=False, name="embedding_projection")(x)
     x = PositionEmbedding(name="position_embedding")(x)
@@ -129,8 +154,11 @@ def text_encoder(
     ]
     for group in group_of_block:
         x = blocks[group](x, is_token)
-    x = MaskedMean(name="pooling")(x, is_token)
-    logits = keras.layers.Dense(num_classes, name="logits")(x)
+    pooled = MaskedMean(name="pooling")(x, is_token)
+    if pooling == "mean_max":
+        largest = MaskedMax(name="max_pooling")(x, is_token)
+        pooled = keras.layers.Concatenate(name="both_poolings")([pooled, largest])
+    logits = keras.layers.Dense(num_classes, name="logits")(pooled)
     model = keras.Model(ids, logits, name=name)
     for variable, value in initial_values(model, seed=seed):
         variable.assign(value)
@@ -178,6 +206,23 @@ def _table_width(embedding_dim: int | None, *, hidden_dim: int) -> int:
             f"{embedding_dim}, hidden_dim={hidden_dim}. A wider table costs more than it can hold."
         )
     return embedding_dim
+
+
+def _count_rows(row_of_token: Sequence[int], *, vocabulary_size: int) -> int:
+    rows = np.asarray(row_of_token)
+    if rows.shape != (vocabulary_size,) or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"`row_of_token` must hold one int for each of the {vocabulary_size} ids. Received: "
+            f"row_of_token of shape {rows.shape} and {rows.dtype}. `shared_rows` makes it."
+        )
+    missing = np.setdiff1d(np.arange(rows.max() + 1), rows)
+    if rows.min() < 0 or len(missing):
+        raise ValueError(
+            "`row_of_token` must name every row from 0 to the highest. Received: row_of_token "
+            f"from {rows.min()} to {rows.max()} without {missing[:3].tolist()}. "
+            "A row that no token reads is never trained."
+        )
+    return int(rows.max()) + 1
 
 
 def _check_sizes(**sizes: tuple[Any, int]) -> None:

@@ -1,10 +1,13 @@
 """Starts a student from its teacher instead of from noise.
 
-A small student has not the text to learn what words mean. Its teacher's embedding table knows;
-a principal component analysis brings it to the student's width with the least loss of variance.
+A small student has not the text to learn what words mean. Its teacher's embedding table knows,
+and so do the teacher's answers to single words; a principal component analysis brings either to
+the student's width with the least loss of variance.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -13,7 +16,7 @@ from tfdistill._keras import check_model
 from tfdistill.compress.copying import copy_model
 from tfdistill.compress.targets import find_targets
 
-__all__ = ["initial_values", "principal_components", "start_embedding"]
+__all__ = ["initial_values", "principal_components", "start_embedding", "token_features"]
 
 
 def initial_values(model: keras.Model, *, seed: int) -> list[tuple[keras.Variable, np.ndarray]]:
@@ -136,3 +139,59 @@ def start_embedding(
     # The scale of the student's own initial values, which its layer norm expects.
     embedding.assign(reduced * (0.02 / reduced.std()))
     return copy
+
+
+def token_features(
+    features: keras.Model,
+    *,
+    token_ids: np.ndarray,
+    before: Sequence[int] = (),
+    after: Sequence[int] = (),
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Asks a teacher for each token as if it were a whole text.
+
+    The rows are a `teacher_table` for `start_embedding`. Where the teacher's own table says
+    which words are used alike, its features say which ones the trained task takes for alike:
+    after fine-tuning, also of words that no training text has.
+
+    Args:
+        features: The teacher without its head, int32 `[B, T]` to float `[B, D]`, for instance
+            from `tfdistill.teachers.text_features`.
+        token_ids: The ids to ask for, int array `[V]`.
+        before: Ids that open each text of the teacher, for BERT that of [CLS].
+        after: Ids that close it, for BERT that of [SEP].
+        batch_size: Tokens per call of the teacher.
+
+    Returns:
+        float32 array `[V, D]`. The row of id 0, which is padding, is zero.
+
+    Raises:
+        ValueError: If `token_ids` has not one axis, or the teacher does not return `[B, D]`.
+
+    Example:
+        >>> ids = keras.Input((None,), dtype="int32")
+        >>> teacher = keras.Model(ids, keras.layers.GlobalAveragePooling1D()(
+        ...     keras.layers.Embedding(9, 4)(ids)))
+        >>> token_features(teacher, token_ids=np.array([0, 3, 8])).shape
+        (3, 4)
+
+    References:
+        Minish Lab. "Model2Vec", 2024: a static table from a sentence encoder's output.
+        https://github.com/MinishLab/model2vec
+    """
+    token_ids = np.asarray(token_ids)
+    if token_ids.ndim != 1 or not len(token_ids):
+        raise ValueError(
+            "`token_ids` must be a list of ids, one axis. Received: token_ids of shape "
+            f"{token_ids.shape}. `cut_vocabulary` returns such a list, `kept_ids`."
+        )
+    edges = [np.tile(np.int32(ids), (len(token_ids), 1)) for ids in (before, after)]
+    texts = np.concatenate([edges[0], token_ids[:, None], edges[1]], axis=1).astype(np.int32)
+    rows = np.asarray(features.predict(texts, batch_size=batch_size, verbose=0), np.float32)
+    if rows.ndim != 2:
+        raise ValueError(
+            "`features` must return one vector per text, `[B, D]`. Received: features with output "
+            f"shape {features.output_shape}. Pool its states first."
+        )
+    return np.where(token_ids[:, None] == 0, np.float32(0), rows)

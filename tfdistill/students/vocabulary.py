@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from tokenizers import Tokenizer
 
-__all__ = ["cut_vocabulary", "encode"]
+__all__ = ["cut_vocabulary", "encode", "shared_rows"]
 
 
 def cut_vocabulary(
@@ -118,6 +118,61 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int) 
         kept = encoding.ids[:sequence_length]
         row[: len(kept)] = kept
     return ids
+
+
+def shared_rows(
+    vectors: np.ndarray, *, counts: np.ndarray, num_rows: int, special_ids: Sequence[int] = (0,)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gives the frequent words a row each, and every other word that of the most similar one.
+
+    A table of `num_rows` rows then serves a vocabulary of any size: rare words, of which the
+    texts say too little to train a row, cost nothing but an entry in a list of ints.
+
+    Args:
+        vectors: What is known of each token, float array `[V, D]`; similarity is their cosine.
+            The teacher's table, or `token_features`.
+        counts: How often the texts use each token, int array `[V]`. Equally frequent tokens rank
+            by their id, the lower one first, as in BERT's vocabulary.
+        num_rows: Number of rows R, an int from the number of special ids + 1 to V.
+        special_ids: Tokens with a row of their own that no other token takes.
+
+    Returns:
+        The row of each token, int32 `[V]`, for `text_encoder(row_of_token=...)`; and the token
+        that each row belongs to, int32 `[R]`, in rising order, for `start_embedding`.
+
+    Raises:
+        ValueError: If the lengths differ or `num_rows` is out of range.
+
+    Example:
+        >>> vectors = np.array([[0, 0], [1, 0], [0, 1], [3, 1]])
+        >>> rows, owners = shared_rows(vectors, counts=np.array([0, 5, 5, 1]), num_rows=3)
+        >>> rows.tolist(), owners.tolist()
+        ([0, 1, 2, 1], [0, 1, 2])
+    """
+    vectors, counts = np.asarray(vectors, np.float32), np.asarray(counts)
+    if vectors.ndim != 2 or counts.shape != vectors.shape[:1]:
+        raise ValueError(
+            "`counts` must hold one number for each row of `vectors`. Received: counts of shape "
+            f"{counts.shape}, vectors of shape {vectors.shape}. np.bincount(ids, minlength=V) "
+            "counts."
+        )
+    special = np.zeros(len(vectors), bool)
+    special[list(special_ids)] = True
+    least = int(special.sum()) + 1
+    if not least <= num_rows <= len(vectors):
+        raise ValueError(
+            f"`num_rows` must be an int in [{least}, {len(vectors)}]. Received: num_rows="
+            f"{num_rows!r}. Special tokens keep theirs, and one row must be left for the words."
+        )
+    ranked = np.lexsort((np.arange(len(vectors)), -counts, ~special))
+    owners, others = np.sort(ranked[:num_rows]), np.sort(ranked[num_rows:])
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    directions = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    words = np.flatnonzero(~special[owners])
+    row_of_token = np.zeros(len(vectors), np.int32)
+    row_of_token[owners] = np.arange(num_rows)
+    row_of_token[others] = words[np.argmax(directions[others] @ directions[owners[words]].T, 1)]
+    return row_of_token, owners.astype(np.int32)
 
 
 def _rest_of_cut_words(
