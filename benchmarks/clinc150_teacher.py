@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from clinc150_texts import LENGTH, Intents
+from clinc150_texts import Intents
 
 from tfdistill import teachers
 
@@ -87,14 +87,13 @@ def _frozen(data: Intents, folder: Path) -> tuple[keras.Model, keras.Model]:
     """Trains an MLP on MiniLM's features; returns MiniLM and the MLP."""
     keras.utils.set_random_seed(0)
     backbone = teachers.load_backbone(data.checkpoint)
-    features = teachers.text_features(backbone, sequence_length=LENGTH)
+    features = teachers.text_features(backbone, sequence_length=None)
     head = teachers.text_classifier(features, num_classes=data.num_classes, hidden_dim=1024)
     path = folder / "frozen.weights.h5"
     if not path.exists():
-        x = {
-            s: features.predict(data.teacher_ids[s], batch_size=64, verbose=0)
-            for s in ("train", "val")
-        }
+        ids = keras.Input((None,), dtype="int32", name="ids")
+        short = keras.Model(ids, features(CutPadding()(ids)))
+        x = {split: _predict(short, data.teacher_ids[split]) for split in ("train", "val")}
         head.get_layer("scale").adapt(x["train"])
         steps = math.ceil(len(x["train"]) / HEAD_BATCH) * HEAD_EPOCHS
         head.compile(
@@ -164,9 +163,13 @@ def _batches_of_like_length(data: Intents) -> tf.data.Dataset:
 
 
 def _accuracy(model: keras.Model, ids: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.mean(_predict(model, ids).argmax(-1) == labels))
+
+
+def _predict(model: keras.Model, ids: np.ndarray) -> np.ndarray:
+    """Answers in batches of texts of like length; returns them in the order of `ids`."""
     order = np.argsort(np.sum(ids != 0, axis=1))
-    predictions = model.predict(ids[order], batch_size=64, verbose=0).argmax(-1)
-    return float(np.mean(predictions == labels[order]))
+    return model.predict(ids[order], batch_size=64, verbose=0)[np.argsort(order)]
 
 
 def _cross_entropy() -> keras.losses.Loss:
