@@ -186,7 +186,7 @@ def token_features(
             "`token_ids` must be a list of ids, one axis. Received: token_ids of shape "
             f"{token_ids.shape}. `cut_vocabulary` returns such a list, `kept_ids`."
         )
-    edges = [np.tile(np.int32(ids), (len(token_ids), 1)) for ids in (before, after)]
+    edges = [np.tile(np.asarray(ids, np.int32), (len(token_ids), 1)) for ids in (before, after)]
     texts = np.concatenate([edges[0], token_ids[:, None], edges[1]], axis=1).astype(np.int32)
     rows = np.asarray(features.predict(texts, batch_size=batch_size, verbose=0), np.float32)
     if rows.ndim != 2:
