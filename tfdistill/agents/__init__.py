@@ -5,6 +5,7 @@
 `AgentPool`    several agents of one bundle: on threads, in Ray workers, or as a plain loop
 `RayAgent`     one bundle in a Ray worker: `ray.get(agent.predict.remote(texts))`
 `Prediction`   the answer to one text; equal whichever of the three gave it
+`Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
 =============  ====================================================================================
 
 Nothing here imports TensorFlow, Keras or TF-MOT: a process that only answers needs about 50 MB and
@@ -21,27 +22,68 @@ if TYPE_CHECKING:
     from tfdistill.agents.agent import Agent, Prediction
     from tfdistill.agents.encoding import UnusableTextError
     from tfdistill.agents.failures import QuarantinedTextError, TextTimeoutError
+    from tfdistill.agents.members import Answer, Member, Question
+    from tfdistill.agents.messages import MalformedMessageError, Message, Span
+    from tfdistill.agents.plan import Plan, PlanError, Step
+    from tfdistill.agents.policy import Budget, Policy, ThresholdPolicy, View
     from tfdistill.agents.pool import AgentPool
     from tfdistill.agents.ray_worker import RayAgent
+    from tfdistill.agents.replaying import replay
+    from tfdistill.agents.team import Team, TeamResult
+    from tfdistill.agents.trace import Trace
 
 __all__ = [
     "Agent",
     "AgentPool",
+    "Answer",
+    "Budget",
+    "MalformedMessageError",
+    "Member",
+    "Message",
+    "Plan",
+    "PlanError",
+    "Policy",
     "Prediction",
     "QuarantinedTextError",
+    "Question",
     "RayAgent",
+    "Span",
+    "Step",
+    "Team",
+    "TeamResult",
     "TextTimeoutError",
+    "ThresholdPolicy",
+    "Trace",
     "UnusableTextError",
+    "View",
+    "replay",
 ]
 
 _MODULE_OF = {
     "Agent": "agent",
     "AgentPool": "pool",
+    "Answer": "members",
+    "Budget": "policy",
+    "MalformedMessageError": "messages",
+    "Member": "members",
+    "Message": "messages",
+    "Plan": "plan",
+    "PlanError": "plan",
+    "Policy": "policy",
     "Prediction": "agent",
     "QuarantinedTextError": "failures",
+    "Question": "members",
     "RayAgent": "ray_worker",
+    "Span": "messages",
+    "Step": "plan",
+    "Team": "team",
+    "TeamResult": "team",
     "TextTimeoutError": "failures",
+    "ThresholdPolicy": "policy",
+    "Trace": "trace",
     "UnusableTextError": "encoding",
+    "View": "policy",
+    "replay": "replaying",
 }
 
 

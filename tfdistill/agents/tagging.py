@@ -1,0 +1,136 @@
+"""From a tag per token to spans of the raw text.
+
+A tagger answers each token with a tag: "O", or "B-x" where a span of label x begins and "I-x" where
+it goes on. What counts is the tag of a word's first token; a span ends where its last word ends,
+in characters of the text as it came, so nothing of the tokenizer's normalization is left in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfdistill.agents.messages import Span
+
+__all__ = ["Words", "allowed_tags", "check_tags", "decode_tags", "words_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Says where the words of a text are.
+
+    Attributes:
+        first: Place of each word's first token among the model's L tokens.
+        starts: Its first character in the text.
+        ends: The character after its last one.
+    """
+
+    first: list[int]
+    starts: list[int]
+    ends: list[int]
+
+
+def words_of(
+    word_ids: Sequence[int | None], offsets: Sequence[tuple[int, int]], *, length: int
+) -> Words:
+    """Collects the words among the first tokens of a text.
+
+    Args:
+        word_ids: Number of each token's word; None for special tokens, as `tokenizers` gives it.
+        offsets: Characters [start, end) of each token.
+        length: Number of tokens that the model sees.
+
+    Returns:
+        The words that begin among them, whole.
+
+    Example:
+        >>> words_of([None, 0, 0, 1, None], [(0, 0), (0, 4), (4, 7), (8, 9), (0, 0)], length=5)
+        Words(first=[1, 3], starts=[0, 8], ends=[7, 9])
+    """
+    first: list[int] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    before: int | None = None
+    for place, (word, (start, end)) in enumerate(zip(word_ids, offsets, strict=True)):
+        if word is None:
+            continue
+        if word != before:
+            if place >= length:
+                break
+            first.append(place)
+            starts.append(start)
+            ends.append(end)
+            before = word
+        else:
+            ends[-1] = end
+    return Words(first, starts, ends)
+
+
+def decode_tags(tags: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> list[Span]:
+    """Joins the tags of words into spans.
+
+    An "I-x" that follows no "B-x" or "I-x" begins a span, as the CoNLL evaluation reads it.
+
+    Args:
+        tags: One per word.
+        starts: First character of each word.
+        ends: The character after its last one.
+
+    Returns:
+        The spans, in order.
+
+    Example:
+        >>> decode_tags(["O", "B-city", "I-city", "I-state"], [0, 3, 7, 12], [2, 6, 11, 14])
+        [Span(start=3, end=11, label='city'), Span(start=12, end=14, label='state')]
+
+    References:
+        Ramshaw, Marcus. "Text Chunking using Transformation-Based Learning", 1995.
+        https://arxiv.org/abs/cmp-lg/9505040
+    """
+    spans: list[Span] = []
+    label: str | None = None
+    begin = 0
+    for index, tag in enumerate(tags):
+        if tag[:2] == "I-" and tag[2:] == label:
+            continue
+        if label is not None:
+            spans.append(Span(begin, ends[index - 1], label))
+        label = None if tag == "O" else tag[2:]
+        begin = starts[index]
+    if label is not None:
+        spans.append(Span(begin, ends[len(tags) - 1], label))
+    return spans
+
+
+def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Returns tags, or refuses what is no list of "O", "B-x" and "I-x".
+
+    Raises:
+        ValueError: If a tag has another form, one is doubled, or "O" is missing.
+    """
+    wrong = [tag for tag in tags if tag != "O" and not (tag[:2] in ("B-", "I-") and tag[2:])]
+    if wrong or len(set(tags)) < len(tags) or "O" not in tags:
+        raise ValueError(
+            "`tags` must be 'O', and 'B-x' and 'I-x' for labels x, each once. Received: tags="
+            f"{list(tags)[:12]!r}{f', with {wrong[:3]!r}' if wrong else ''}."
+        )
+    return tuple(tags)
+
+
+def allowed_tags(tags: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Marks the tags of some labels, and "O".
+
+    Args:
+        tags: The tags.
+        labels: The labels that may occur.
+
+    Returns:
+        bool array of shape `[C]`.
+
+    Example:
+        >>> allowed_tags(["O", "B-city", "I-city", "B-year"], ["city"]).tolist()
+        [True, True, True, False]
+    """
+    return np.array([tag == "O" or tag[2:] in set(labels) for tag in tags])
