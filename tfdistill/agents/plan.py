@@ -25,7 +25,7 @@ from typing import Any
 
 from tfdistill.agents.messages import KINDS
 
-__all__ = ["REQUEST", "Plan", "PlanError", "Step"]
+__all__ = ["Plan", "PlanError", "REQUEST", "Step"]
 
 REQUEST = "text"  # the field that is there from the start: the request
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
