@@ -2,6 +2,7 @@
 
 ================================  ================================================================
 `to_tflite`                       Keras model → `.tflite` file, float or quantised
+`Endpoint`                        a function as one of several signatures of the file
 `compare`                         does the file answer as the model does? → `ParityReport`
 `measure`                         latency and size of a file → `Measurement`
 `save_bundle`, `open_bundle`      the folder that an agent opens alone → `Bundle`
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfdistill.export.bundle import Bundle, open_bundle, save_bundle
+    from tfdistill.export.endpoints import Endpoint
     from tfdistill.export.measurement import Measurement, measure
     from tfdistill.export.metrics import (
         accuracy,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
+    "Endpoint",
     "Measurement",
     "ParityReport",
     "PoolRow",
@@ -66,6 +69,7 @@ __all__ = [
 
 _MODULE_OF = {
     "Bundle": "bundle",
+    "Endpoint": "endpoints",
     "Measurement": "measurement",
     "ParityReport": "parity",
     "PoolRow": "report",

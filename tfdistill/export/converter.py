@@ -2,43 +2,52 @@
 
 `SavedModel` is the only road on which Keras 3 weights become constants of the file: a concrete
 function that is handed over directly keeps them as variables (`READ_VARIABLE` operations, a file
-of 50 KB without the weights, `nan` for an answer). Its signature here has a batch of exactly one,
+of 50 KB without the weights, `nan` for an answer). Its signatures have fixed batch sizes,
 because a batch left open costs eleven XNNPACK partitions and shape arithmetic in place of one.
+
+Constants that are equal byte for byte are stored once, which is how several signatures share the
+weights that their graphs have in common.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from tfdistill.export.four_bits import to_four_bits
+from tfdistill.export.calibration import examples
+from tfdistill.export.endpoints import Endpoint
+from tfdistill.export.four_bits import reading_by_lookup, to_four_bits
 from tfdistill.export.quiet import quiet
-from tfdistill.export.signature import NamedModel
 
-__all__ = ["SIGNATURE", "convert"]
+__all__ = ["convert"]
 
-SIGNATURE = "serving_default"
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 # The graph's name of an operation holds the names of the layers around it.
 _SCOPE = r'"{op}:", "([^"@]+)@'
 
 
 def convert(
-    named: NamedModel, *, quantize: str | None, calibration: Mapping[str, np.ndarray] | None
+    endpoints: Mapping[str, Endpoint],
+    *,
+    quantize: str | None,
+    calibration: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> bytes:
-    """Converts a model to the bytes of a `.tflite` file with one signature of batch 1.
+    """Converts functions to the bytes of a `.tflite` file with one signature for each.
 
     Args:
-        named: The model, all of whose input axes but the batch are fixed.
+        endpoints: The functions by the names of their signatures.
         quantize: None, "float16", "dynamic", "int8" or "int4".
-        calibration: Arrays by name from which "int8" takes the ranges of activations.
+        calibration: Arrays by signature and input, from which "int8" takes the ranges of
+            activations.
 
     Returns:
         The flatbuffer.
@@ -50,12 +59,19 @@ def convert(
     """
     with tempfile.TemporaryDirectory(prefix="tfdistill-") as folder:
         try:
-            with quiet():
-                _write_saved_model(named, folder)
-                content = _run_converter(folder, quantize=quantize, calibration=calibration)
+            lookups = (
+                reading_by_lookup(each.model for each in endpoints.values())
+                if quantize == "int4"
+                else contextlib.nullcontext()
+            )
+            with quiet(), lookups:
+                _write_saved_model(endpoints, folder)
+                content = _run_converter(
+                    folder, endpoints, quantize=quantize, calibration=calibration
+                )
             return to_four_bits(content) if quantize == "int4" else content
         except ConverterError as error:
-            raise _explained(error, named.model, quantize=quantize) from error
+            raise _explained(error, endpoints, quantize=quantize) from error
         except (OSError, tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
             raise OSError(
                 f"The model could not be written as a SavedModel in {tempfile.gettempdir()}, the "
@@ -64,28 +80,38 @@ def convert(
             ) from error
 
 
-def _write_saved_model(named: NamedModel, folder: str) -> None:
-    specs = {
-        each.name: tf.TensorSpec((1, *each.shape), each.file_dtype, name=each.name)
-        for each in named.inputs
-    }
+def _write_saved_model(endpoints: Mapping[str, Endpoint], folder: str) -> None:
     archive = keras.export.ExportArchive()
-    archive.track(named.model)
-    archive.add_endpoint(SIGNATURE, named.__call__, input_signature=[specs])
+    for name, endpoint in endpoints.items():
+        specs = {
+            key: tf.TensorSpec(spec.shape, spec.dtype, name=key)
+            for key, spec in endpoint.inputs.items()
+        }
+        archive.track(endpoint.model)
+        archive.add_endpoint(name, _by_keyword(endpoint), input_signature=[specs])
     archive.write_out(folder, verbose=False)
 
 
+def _by_keyword(endpoint: Endpoint) -> Callable[[Mapping[str, tf.Tensor]], dict[str, Any]]:
+    return lambda tensors: dict(endpoint.function(**tensors))
+
+
 def _run_converter(
-    folder: str, *, quantize: str | None, calibration: Mapping[str, np.ndarray] | None
+    folder: str,
+    endpoints: Mapping[str, Endpoint],
+    *,
+    quantize: str | None,
+    calibration: Mapping[str, Mapping[str, np.ndarray]] | None,
 ) -> bytes:
-    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+    names = list(endpoints)
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize not in (None, "int4"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if calibration is not None:
-        converter.representative_dataset = lambda: _examples(calibration)
+        converter.representative_dataset = lambda: examples(calibration, endpoints)
         # The second entry leaves operations in float that have no integer kernel.
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
@@ -99,28 +125,23 @@ def _run_converter(
         return converter.convert()
 
 
-def _examples(
-    calibration: Mapping[str, np.ndarray],
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    for index in range(len(next(iter(calibration.values())))):
-        yield SIGNATURE, {name: value[index : index + 1] for name, value in calibration.items()}
-
-
 def _explained(
-    error: ConverterError, model: keras.Model, *, quantize: str | None
+    error: ConverterError, endpoints: Mapping[str, Endpoint], *, quantize: str | None
 ) -> ValueError | RuntimeError:
     text = str(error)
     operations = sorted(set(_UNSUPPORTED.findall(text)))
+    models = {id(each.model): each.model for each in endpoints.values()}.values()
+    whose = " and ".join(dict.fromkeys(repr(model.name) for model in models))
     if not operations:
         return RuntimeError(
-            f"TensorFlow's converter refused the model {model.name!r} with quantize={quantize!r}: "
+            f"TensorFlow's converter refused the model {whose} with quantize={quantize!r}: "
             f"{_first_line(error)} Write the layer around that operation in another way."
         )
-    layers = {layer.name for layer in model._flatten_layers(include_self=False)}
+    layers = {layer.name for model in models for layer in model._flatten_layers(include_self=False)}
     described = [_described(operation, text, layers) for operation in operations]
     return ValueError(
         "`model` must use only operations that are built into TFLite. Received: "
-        f"model={model.name!r}, which needs {', '.join(described)}. Write that part with other "
+        f"model={whose}, which needs {', '.join(described)}. Write that part with other "
         "operations, or leave it out of the exported model."
     )
 

@@ -11,20 +11,22 @@ rows share a scale they are stored as one row, of which the file takes a part af
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdistill.compress.copying import copy_model
 from tfdistill.compress.row_groups import can_group, group_rows, rows_per_scale
 from tfdistill.export.quiet import quiet
 
-__all__ = ["check_quantizer", "to_four_bits", "with_lookups"]
+__all__ = ["check_quantizer", "reading_by_lookup", "to_four_bits"]
 
+_PATCHES = threading.RLock()
 _LEAST_NUMBERS = 1024  # the converter's own limit at 8 bits: smaller kernels stay float
 _OPERATIONS = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP", "CONV_2D")
 
@@ -42,26 +44,33 @@ def check_quantizer() -> None:
         )
 
 
-def with_lookups(model: keras.Model) -> keras.Model:
-    """Copies a model so that the converter reads its embedding tables by EMBEDDING_LOOKUP.
+@contextlib.contextmanager
+def reading_by_lookup(models: Iterable[keras.Model]) -> Iterator[None]:
+    """Makes models read their embedding tables by EMBEDDING_LOOKUP while they are converted.
+
+    A model answers the same meanwhile, and is as it was afterwards.
 
     Args:
-        model: A built Keras 3 model. Layers derived from `keras.layers.Embedding` with a `call`
+        models: Built Keras 3 models. Layers derived from `keras.layers.Embedding` with a `call`
             of their own keep that, and their tables stay float in the file.
-
-    Returns:
-        A model that answers the same, to export.
-
-    Raises:
-        ValueError: If the model cannot be copied.
     """
-    copy = copy_model(model)
-    for layer in copy._flatten_layers():
-        if isinstance(layer, keras.layers.Embedding):
-            own = type(layer).call
-            if own in (keras.layers.Embedding.call, keras.layers.ReversibleEmbedding.call):
-                layer.call = _lookup_call(layer)
-    return copy
+    plain = (keras.layers.Embedding.call, keras.layers.ReversibleEmbedding.call)
+    with _PATCHES:  # a table may be part of two models that two threads export
+        layers = {
+            id(layer): layer
+            for model in models
+            for layer in model._flatten_layers()
+            if isinstance(layer, keras.layers.Embedding)
+            and type(layer).call in plain
+            and "call" not in vars(layer)
+        }.values()
+        try:
+            for layer in layers:
+                vars(layer)["call"] = _lookup_call(layer)
+            yield
+        finally:
+            for layer in layers:
+                vars(layer).pop("call", None)
 
 
 def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
@@ -85,7 +94,7 @@ def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
             groups = lookup(group_rows(table, rows), flat // rows)
             parts = tf.reshape(groups, [-1, layer.output_dim])
             found = tf.gather(parts, rows * tf.range(tf.size(flat)) + flat % rows)
-        return tf.reshape(found, [*inputs.shape, layer.output_dim])
+        return tf.reshape(found, [*keras.ops.shape(inputs), layer.output_dim])
 
     return call
 

@@ -16,21 +16,19 @@ None       float32                      a reference, and the largest
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tfdistill._keras import check_model
 from tfdistill.export.atomic import check_target, replacing
+from tfdistill.export.calibration import check_calibration
 from tfdistill.export.converter import convert
-from tfdistill.export.four_bits import check_quantizer, with_lookups
-from tfdistill.export.signature import NamedModel, named_model
+from tfdistill.export.endpoints import Endpoint, as_models, check_batch_sizes, endpoints_of
+from tfdistill.export.four_bits import check_quantizer
 from tfdistill.interpreter import Interpreter
 
 __all__ = ["MODES", "plain_model", "to_tflite"]
@@ -39,17 +37,20 @@ MODES = (None, "float16", "dynamic", "int8", "int4")
 
 
 def to_tflite(
-    model: keras.Model,
+    model: keras.Model | Mapping[str, keras.Model | Endpoint],
     path: str | os.PathLike[str],
     *,
     quantize: str | None = "dynamic",
     calibration: Any = None,
     check_survival: bool = True,
+    batch_sizes: Sequence[int] | str | None = (1,),
 ) -> Path:
-    """Writes a Keras 3 model as a `.tflite` file.
+    """Writes a Keras 3 model, or several that share weights, as one `.tflite` file.
 
-    The file has one signature, "serving_default", for **one example**: a fixed batch of 1 runs as
-    a single accelerated block, and a server replicates the file rather than batching. Inputs have
+    The file of one model has one signature, "serving_default", for **one example**: a fixed batch
+    of 1 runs as a single accelerated block, and a server replicates the file rather than batching.
+    `batch_sizes=(1, 8)` adds "serving_default_8" for eight at once, with the same weights. A dict
+    makes one signature of each value, under its name (and `{name}_8`). Inputs have
     the names of the model's inputs, outputs those of its output layers (or the keys of a dict);
     a single output without a name of its own is "logits". Only operations built into TFLite are
     used, so any LiteRT runtime opens the file. Inputs and outputs are float32 and int32 in every
@@ -69,11 +70,16 @@ def to_tflite(
 
     Args:
         model: A built Keras 3 model on the TensorFlow backend. A `Compressed` one is stripped
-            first. It is not changed.
+            first. Or a dict of plain models and `Endpoint`s by the name of the signature, for
+            parts of one model, such as an encoder and its heads: weights that they have in common
+            are in the file once. Nothing is changed.
         path: The file to write. An existing one is replaced, in one step, when all went well.
         quantize: None, "float16", "dynamic", "int8" or "int4"; see the module's table.
         calibration: For "int8" only: typical inputs, one array (or a dict by name, or a list in
-            the model's order) with examples along the first axis. 100 to 500 are usual.
+            the model's order) with examples along the first axis. 100 to 500 are usual. For a dict
+            of models a dict of such, by signature.
+        batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
+            None or "dynamic" leaves the batch open, which costs speed.
         check_survival: Whether zeros, shared values, grids and shared kernels of the model must
             be in the file; False gives them up, as for 4-bit weights in an 8-bit file.
 
@@ -81,8 +87,8 @@ def to_tflite(
         The path of the file.
 
     Raises:
-        TypeError: If `model` is not a Keras 3 model, or `calibration` has another dtype or is a
-            dataset or generator.
+        TypeError: If `model` is not a Keras 3 model or a dict of such, `batch_sizes` are no ints,
+            or `calibration` has another dtype or is a dataset or generator.
         ValueError: If the model is unbuilt, has an open axis besides the batch, computes in
             another type than float32, or needs an operation that TFLite lacks; if `quantize` is
             unknown; if `calibration` is missing for "int8", given for another mode, or has
@@ -105,21 +111,22 @@ def to_tflite(
         raise ValueError(f"`quantize` must be one of {MODES}. Received: quantize={quantize!r}.")
     if quantize == "int4":
         check_quantizer()
+    sizes = check_batch_sizes(batch_sizes)
     target = check_target(path)
-    plain = plain_model(model)
-    named = named_model(plain)
-    _check_exportable(named)
-    data = _check_calibration(calibration, named, quantize=quantize)
-    if quantize == "int4":
-        named = dataclasses.replace(named, model=with_lookups(named.model))
-    content = convert(named, quantize=quantize, calibration=data)
+    models = {name: _exportable(value) for name, value in as_models(model).items()}
+    endpoints = endpoints_of(models, batch_sizes=sizes)
+    one = not isinstance(model, Mapping)
+    data = check_calibration(calibration, endpoints, quantize=quantize, one=one)
+    content = convert(endpoints, quantize=quantize, calibration=data)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
         Interpreter(temporary)  # refuses a file that the runtime cannot prepare
         if check_survival:
             from tfdistill.compress.promises import check_file
 
-            check_file(plain, temporary, quantize=quantize)
+            for each in models.values():
+                if not isinstance(each, Endpoint):
+                    check_file(each, temporary, quantize=quantize)
     return target
 
 
@@ -139,8 +146,10 @@ def plain_model(model: keras.Model) -> keras.Model:
     return strip(model) if isinstance(model, Compressed) else model
 
 
-def _check_exportable(named: NamedModel) -> None:
-    for layer in named.model._flatten_layers():
+def _exportable(value: keras.Model | Endpoint) -> keras.Model | Endpoint:
+    """Returns a plain model, or the endpoint, if all of its layers can be converted."""
+    model = value.model if isinstance(value, Endpoint) else plain_model(value)
+    for layer in model._flatten_layers():
         policy = layer.dtype_policy
         if policy.quantization_mode is not None:
             raise ValueError(
@@ -155,47 +164,4 @@ def _check_exportable(named: NamedModel) -> None:
                 "keras.config.set_dtype_policy('float32') and copy the weights with "
                 "new_model.set_weights(model.get_weights())."
             )
-    for each in named.inputs:
-        if None in each.shape:
-            shape = ", ".join("?" if size is None else str(size) for size in each.shape)
-            raise ValueError(
-                "`model` must have fixed input sizes apart from the batch. Received: input "
-                f"{each.name!r} of shape (batch, {shape}). Wrap it: keras.Input((64,), "
-                f"name={each.name!r}, dtype={each.dtype!r}) for each input, "
-                "keras.Model(inputs, model(inputs))."
-            )
-
-
-def _check_calibration(
-    calibration: Any, named: NamedModel, *, quantize: str | None
-) -> dict[str, np.ndarray] | None:
-    if quantize != "int8":
-        if calibration is not None:
-            raise ValueError(
-                "`calibration` must be None unless quantize='int8', the only mode that measures "
-                f"activations. Received: calibration of type {type(calibration).__name__} with "
-                f"quantize={quantize!r}."
-            )
-        return None
-    if calibration is None:
-        raise ValueError(
-            "`calibration` must hold typical inputs for quantize='int8'. Received: "
-            "calibration=None. Pass some hundred training examples, or use quantize='dynamic', "
-            "which needs none."
-        )
-    no_array = (tf.data.Dataset, keras.utils.PyDataset, Iterator)
-    if isinstance(calibration, no_array) or callable(calibration):
-        raise TypeError(
-            "`calibration` must be an array, a dict of arrays by input name, or a list of arrays "
-            f"in the model's order. Received: {type(calibration).__name__}. Collect some hundred "
-            "examples: np.concatenate([np.asarray(batch) for batch in batches])."
-        )
-    arrays = named.arrays(calibration, argument="calibration")
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ValueError(
-                "`calibration` must hold finite numbers, which the 8-bit grids are made from. "
-                f"Received: {np.count_nonzero(~np.isfinite(array))} of {array.size} values for "
-                f"the input {name!r} that are NaN or infinite. Leave those examples out."
-            )
-    return arrays
+    return value if isinstance(value, Endpoint) else model
