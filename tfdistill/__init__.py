@@ -24,6 +24,7 @@ shrink      `compress`: `prune_low_magnitude`,                 `compress/`
 TFLite      `export`: `to_tflite`, `compare`, `measure`,       `export/`
             `save_bundle`
 run         `agents` (imports no TensorFlow at all)            `agents/`
+spend       `rl`: Q-learning for a team under a budget         `rl/`
 ==========  =================================================  ================================
 
 Shape letters used in every docstring: `B` batch, `L` tokens, `C` classes, `V` vocabulary,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         export,
         language,
         losses,
+        rl,
         structure,
         students,
         teachers,
@@ -101,6 +103,7 @@ __all__ = [
     "prune_low_magnitude",
     "prune_vocabulary",
     "quantize_aware",
+    "rl",
     "save_bundle",
     "sensitivity",
     "share_layers",
@@ -121,6 +124,7 @@ _SUBMODULES = frozenset(
         "export",
         "language",
         "losses",
+        "rl",
         "structure",
         "students",
         "teachers",
