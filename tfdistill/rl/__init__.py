@@ -22,16 +22,16 @@ from tfdistill.rl.table_game import TableGame
 from tfdistill.rl.tabular import TabularQ
 
 __all__ = [
-    "IQL",
-    "QMIX",
-    "VDN",
     "ClimbingGame",
+    "IQL",
     "MatrixGame",
     "MonotonicMixer",
     "PenaltyGame",
+    "QMIX",
     "SumMixer",
     "SwitchGame",
     "TableGame",
     "TabularQ",
     "TwoStepGame",
+    "VDN",
 ]
