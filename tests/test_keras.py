@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import keras
 import pytest
@@ -34,11 +35,25 @@ def test_a_class_derived_from_tf_keras_is_told_the_same():
         check_model(LegacySubclass(), argument="model")
 
 
-@pytest.mark.parametrize("value", [None, 3, "model.keras", keras.layers.Dense(2), keras.Model])
+@pytest.mark.parametrize("value", [None, 3, keras.layers.Dense(2), keras.Model])
 def test_what_is_no_model_is_refused_by_its_full_name(value):
     expected = rf"`model` must be a Keras 3 model .*model={full_name(value)}\. Pass the model"
     with pytest.raises(TypeError, match=expected):
         check_model(value, argument="model")
+
+
+@pytest.mark.parametrize("path", ["student.tflite", Path("student.tflite")])
+def test_a_file_is_refused_with_what_it_is_good_for(path):
+    for function in (
+        td.quantize_aware,
+        td.prune_low_magnitude,
+        td.cluster_weights,
+        td.share_layers,
+    ):
+        with pytest.raises(
+            TypeError, match=r"A file is no model: .* \.tflite file is an end product"
+        ):
+            function(path)
 
 
 def test_an_unbuilt_model_is_refused_by_its_name_unless_that_is_allowed():

@@ -62,6 +62,11 @@ def check_model(value: object, *, argument: str, built: bool = True) -> None:
     if not isinstance(value, keras.Model):
         name = full_name(value)
         hint = "Pass the model object itself."
+        if isinstance(value, str | os.PathLike):
+            hint = (
+                "A file is no model: open a .keras file with keras.models.load_model; a .tflite "
+                "file is an end product, so change the model that it was made from."
+            )
         if is_legacy(value):
             hint = (
                 "This is a model of the older tf_keras: rebuild the same architecture in Keras 3 "

@@ -70,6 +70,16 @@ def test_the_file_holds_the_trained_levels_and_answers_the_same(tmp_path: Path):
     check_survival(own, path)
 
 
+@needs_quantizer
+def test_rows_of_fewer_values_than_their_group_pass_the_check_of_the_file(tmp_path: Path):
+    own = td.quantize_aware(lookup(160, 8), bits=4, rows_per_scale=16)
+    table = td.strip(own).layers[1].embeddings.numpy()
+
+    assert max(np.unique(row).size for row in table) <= 8
+    assert np.unique(table[:16]).size > 8
+    td.to_tflite(own, tmp_path / "m.tflite", quantize="int4")
+
+
 def test_a_table_that_is_the_output_too_keeps_a_scale_for_each_row(make_model):
     own = td.quantize_aware(make_model("tied"), bits=4, rows_per_scale=4)
     table = td.strip(own).get_layer("words").embeddings.numpy()

@@ -47,8 +47,14 @@ def test_a_float_file_answers_as_the_model(
     report.assert_close(quantize=None)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("quantize", ["float16", "dynamic"])
+@pytest.mark.parametrize(
+    ("kind", "quantize"),
+    [
+        *((kind, "dynamic") for kind in KINDS),
+        ("encoder", "float16"),
+        *(pytest.param(kind, "float16", marks=pytest.mark.slow) for kind in KINDS[1:]),
+    ],
+)
 def test_a_file_with_rounded_weights_stays_within_the_bounds_of_its_mode(
     kind: str,
     quantize: str,

@@ -126,6 +126,16 @@ def _has_promise(tensor: TensorSurvey) -> bool:
     return seen.uses > 1 or any(promise(seen) is not None for _, promise, _ in _KEPT)
 
 
+def _is_clustered(tensor: TensorSurvey) -> bool:
+    # A channel of n numbers has at most n values: that alone is no sharing.
+    inputs = tensor.parameters // max(1, tensor.shape[-1])
+    return tensor.unique_per_channel <= min(_SHARED_VALUES, inputs - 1)
+
+
+def _few_values(tensor: TensorSurvey) -> int | None:
+    return tensor.unique_per_channel if _is_clustered(tensor) else None
+
+
 _KEPT: tuple[_Kept, ...] = (
     ("nonzero", lambda t: t.nonzero if t.sparsity else None, lambda t: t.nonzero),
     (
@@ -135,17 +145,11 @@ _KEPT: tuple[_Kept, ...] = (
     ),
     (
         "distinct values in a channel",
-        lambda t: t.unique_per_channel if _is_clustered(t) else None,
+        _few_values,
         lambda t: t.unique_per_channel,
     ),
     ("bits", lambda t: t.bits if t.bits <= 8 else None, lambda t: t.bits),
 )
-
-
-def _is_clustered(tensor: TensorSurvey) -> bool:
-    # A channel of n numbers has at most n values: that alone is no sharing.
-    inputs = tensor.parameters // max(1, tensor.shape[-1])
-    return tensor.unique_per_channel <= min(_SHARED_VALUES, inputs - 1)
 
 
 def _as_survey(value: Any) -> Survey:
@@ -184,6 +188,8 @@ def _broken(before: Sequence[TensorSurvey], after: Sequence[TensorSurvey]) -> It
         yield f"{name}: {before[0].parameters:,} weights → {_sizes(after)}"
         return
     for what, promise, measure in _KEPT:
+        if promise is _few_values and before[0].shape[-1] < min(t.shape[-1] for t in after):
+            continue  # several rows in one have the values of all of them
         wanted = [value for tensor in before if (value := promise(tensor)) is not None]
         values = sorted(map(measure, after))
         # Where equal weights were merged there are fewer: then the worst are compared.

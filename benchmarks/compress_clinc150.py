@@ -1,0 +1,286 @@
+"""What a distilled student bears: pruning, 8 and 4 bits, sharing and all together, on 150 intents.
+
+    python benchmarks/compress_clinc150.py --data FOLDER
+
+FOLDER holds `data_full.json` of CLINC150 (Larson et al. 2019). Teacher, texts and answers are those
+of `clinc150.py`, from its folder (`--distilled`), and a small student is distilled from them. Or
+`--student`, `--rows` and `--answers` name a student that is trained already, its texts and the
+answers to them. Each row is kept under `--folder`, so the script can be stopped at any moment and
+started again.
+
+Every row begins with the same student and trains as many steps on the teacher's answers as the row
+"trained on", which is the student without any compression. Accuracy is that of the `.tflite` file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from clinc150_teacher import best_teacher
+from clinc150_texts import LENGTH, augment, load, word_vectors
+
+import tfdistill as td
+from tfdistill.compress import Cluster, Prune, Quantize
+from tfdistill.students import start_embedding, text_encoder
+
+BATCH, TEMPERATURE = 64, 2.0
+SIZE = {"embedding_dim": 44, "hidden_dim": 64, "intermediate_dim": 256, "num_heads": 2}
+BLOCKS = 4
+DOWNLOAD = 150 * 1024  # what a file may weigh after gzip in the joint rows
+
+# The rows: from (student, steps) to (model to train or None, model to export), and the width.
+Made = tuple[keras.Model | None, keras.Model]
+Row = tuple[Callable[[keras.Model, int], Made], str]
+
+
+def trained(make: Callable[[keras.Model, int], keras.Model], quantize: str = "dynamic") -> Row:
+    """A row that is trained before it is exported."""
+
+    def both(student: keras.Model, steps: int) -> Made:
+        model = make(student, steps)
+        return model, model
+
+    return both, quantize
+
+
+def recipe(*make: Callable[[int], Any], quantize: str = "dynamic") -> Row:
+    """A row that is a list of transforms, each made for a number of training steps."""
+    return trained(
+        lambda student, steps: td.Compressed(student, recipe=[one(steps) for one in make]), quantize
+    )
+
+
+def pruning(sparsity: float) -> Callable[[int], Prune]:
+    """Zeros that are all there after two thirds of the steps."""
+    return lambda steps: Prune(sparsity=sparsity, steps=2 * steps // 3)
+
+
+def four_bits(steps: int) -> Quantize:
+    """Weights of 4 bits; eight rows of the table share a scale."""
+    return Quantize(bits=4, rows_per_scale=8)
+
+
+def with_blocks(student: keras.Model, *, groups: int) -> keras.Model:
+    """Makes a student of four blocks, each of which starts as a copy of the given one's first."""
+    config = {layer.name: layer for layer in student.layers}
+    block = config["encoder_0"]
+    deep = text_encoder(
+        vocabulary_size=config["token_embedding"].input_dim,
+        sequence_length=LENGTH,
+        num_layers=BLOCKS,
+        groups=groups,
+        num_classes=student.output_shape[-1],
+        dropout=0.0,
+        seed=0,
+        **SIZE,
+    )
+    for layer in deep.layers:
+        layer.set_weights(config.get(layer.name, block).get_weights())
+    return deep
+
+
+ROWS: dict[str, Row] = {
+    "int8": (lambda student, steps: (None, student), "dynamic"),
+    "int8, trained on": trained(lambda student, steps: td.Compressed(student, recipe=[Idle()])),
+    "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8)),
+    "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8)),
+    "int4, not trained": (
+        lambda student, steps: (None, td.Compressed(student, recipe=[four_bits(steps)])),
+        "int4",
+    ),
+    "int4": recipe(four_bits, quantize="int4"),
+    "4 blocks, int8": trained(lambda student, steps: with_blocks(student, groups=BLOCKS)),
+    "4 blocks, one set, int8": trained(lambda student, steps: with_blocks(student, groups=1)),
+    "joint: 60 % zeros, 32 values, int8": recipe(
+        pruning(0.6),
+        lambda steps: Cluster(number_of_clusters=32, begin_step=2 * steps // 3),
+        lambda steps: Quantize(bits=8),
+    ),
+    "joint: 40 % zeros, int4": recipe(pruning(0.4), four_bits, quantize="int4"),
+}
+
+
+@keras.saving.register_keras_serializable(package="benchmarks")
+class Idle(td.compress.WeightTransform):
+    """Leaves every weight as it is."""
+
+    def create(self, owner: td.Compressed, target: Any) -> Any:
+        """Makes a slot that does nothing."""
+        from tfdistill.compress.technique import WeightSlot
+
+        return WeightSlot(self, target)
+
+
+def main() -> None:
+    """Writes the table of all rows that are finished, training those that are not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of data_full.json")
+    parser.add_argument("--folder", type=Path, default=Path("runs/compress_clinc150"))
+    parser.add_argument("--distilled", type=Path, default=Path("runs/clinc150"))
+    parser.add_argument("--rows", type=Path, help=".npz of the arrays of `Texts`")
+    parser.add_argument("--answers", type=Path, help="the teacher's answers to `--rows`")
+    parser.add_argument("--student", type=Path, help="a .keras file; else one is distilled")
+    parser.add_argument("--student-steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=1500, help="of each row")
+    parser.add_argument("--only", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    data = texts(options)
+    student = given_student(options, data)
+    for seed in options.seeds:
+        for name in options.only:
+            path = options.folder / f"{_slug(name)}_{seed}.json"
+            if path.exists() or (
+                seed != options.seeds[0] and name in ("int8", "int4, not trained")
+            ):
+                continue
+            make, quantize = ROWS[name]
+            to_train, to_export = make(student, options.steps)
+            if to_train is not None:
+                distill(to_train, data, steps=options.steps, rate=1e-3, seed=seed)
+            result = measured(to_export, path.with_suffix(".tflite"), data, quantize=quantize)
+            path.write_text(json.dumps(result), encoding="utf-8")
+            print(seed, name, result, flush=True)
+    report = table(options, parameters=student.count_params())
+    title = "What a student on CLINC150 bears"
+    (options.folder / "report.md").write_text(f"# {title}\n\n{report}\n", encoding="utf-8")
+    print(report)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the rows train and are tested on.
+
+    Attributes:
+        ids: Training texts, int32 `[N, LENGTH]`.
+        labels: Their labels; nothing is learned from them.
+        cache: The teacher's answers to them.
+        test_ids: Test texts, int32 `[M, LENGTH]`.
+        test_labels: Their labels.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    cache: td.TeacherCache
+    test_ids: np.ndarray
+    test_labels: np.ndarray
+
+
+def texts(options: argparse.Namespace) -> Texts:
+    """Opens the given texts and answers, or makes those of `clinc150.py`."""
+    if options.rows:
+        rows = dict(np.load(options.rows))
+        return Texts(cache=td.TeacherCache(options.answers), **rows)
+    data = load(options.data)
+    ids, labels = augment(data, word_vectors(data), copies=10)
+    teacher, _, picked = best_teacher(data, options.distilled)
+    answers = options.distilled / f"answers_{picked}_10"
+    cache = td.TeacherCache.build(teacher, ids, answers, batch_size=128)
+    return Texts(ids, labels, cache, data.ids["test"], data.labels["test"])
+
+
+def given_student(options: argparse.Namespace, data: Texts) -> keras.Model:
+    """Opens the student, or distils a small one of one block."""
+    path = options.student or options.folder / "student.keras"
+    if not path.exists():
+        own = load(options.data)
+        keras.utils.set_random_seed(0)
+        student = text_encoder(
+            vocabulary_size=len(own.kept_ids),
+            sequence_length=LENGTH,
+            num_layers=1,
+            num_classes=own.num_classes,
+            dropout=0.0,
+            seed=0,
+            **SIZE,
+        )
+        rows = np.arange(len(own.kept_ids))
+        start_embedding(student, teacher_table=word_vectors(own), kept_ids=rows)
+        distill(student, data, steps=options.student_steps, rate=2e-3, seed=0)
+        student.save(path)
+    return keras.models.load_model(path)
+
+
+def distill(model: keras.Model, data: Texts, *, steps: int, rate: float, seed: int) -> None:
+    """Trains on the teacher's answers alone, for so many steps."""
+    keras.utils.set_random_seed(seed)
+    distiller = td.Distiller(student=model, teacher=data.cache)
+    falling = keras.optimizers.schedules.CosineDecay(rate, steps)
+    distiller.compile(keras.optimizers.Adam(falling), alpha=0.0, temperature=TEMPERATURE)
+    epochs = -(-steps * BATCH // len(data.ids))
+    batches = data.cache.dataset(data.ids, data.labels, batch_size=BATCH, seed=seed)
+    distiller.fit(batches, epochs=epochs, steps_per_epoch=steps // epochs, verbose=0)
+
+
+def measured(
+    model: keras.Model, path: Path, data: Texts, *, quantize: str
+) -> dict[str, float | int]:
+    """Exports a model and measures the file on the test texts."""
+    td.to_tflite(model, path, quantize=quantize)
+    report = td.compare(model, path, data.test_ids, data.test_labels)
+    costs, found = td.measure(path), td.survey(path)
+    return {
+        "accuracy": report.file_accuracy,
+        "agreement": report.agreement,
+        "bytes": costs.size_bytes,
+        "gzip": costs.gzip_bytes,
+        "nonzero": found.nonzero / found.parameters,
+        "ms": costs.latency_ms_p50,
+    }
+
+
+def table(options: argparse.Namespace, *, parameters: int) -> str:
+    """Returns the mean over the seeds of every row that is finished, as Markdown."""
+    results = {}
+    for name in ROWS:
+        paths = [options.folder / f"{_slug(name)}_{seed}.json" for seed in options.seeds]
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+        if found:
+            results[name] = found
+    plain = results["int8"][0]
+    lines = [
+        "| row | seeds | test accuracy | of int8 | file | gzip | gzip of int8 | non-zero | ms |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+    ]
+    for name, runs in results.items():
+        mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
+        accuracies = [run["accuracy"] for run in runs]
+        spread = f" ± {statistics.stdev(accuracies):.4f}" if len(runs) > 1 else ""
+        lines.append(
+            f"| {name} | {len(runs)} | {mean['accuracy']:.4f}{spread} "
+            f"| {mean['accuracy'] / plain['accuracy']:.1%} | {mean['bytes'] / 1024:.0f} KB "
+            f"| {mean['gzip'] / 1024:.0f} KB | {mean['gzip'] / plain['gzip']:.2f} "
+            f"| {mean['nonzero']:.0%} | {mean['ms']:.3f} |"
+        )
+    joint = {
+        name: statistics.mean(run["accuracy"] for run in runs)
+        for name, runs in results.items()
+        if max(run["gzip"] for run in runs) <= DOWNLOAD
+    }
+    lines += [
+        "",
+        f"The student has {parameters:,} parameters; each row was trained on for {options.steps:,} "
+        "steps of 64 texts. Zeros and shared values make the download smaller, not the answer "
+        "faster: TFLite multiplies by them like by any number. Four blocks do the work of four.",
+    ]
+    if joint:
+        best = max(joint, key=joint.__getitem__)
+        lines[-1] += f" Best of at most 150 KB after gzip: {best}, {joint[best]:.4f}."
+    return "\n".join(lines)
+
+
+def _slug(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name)
+
+
+if __name__ == "__main__":
+    main()
