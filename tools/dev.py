@@ -203,10 +203,15 @@ nbformat.write(book, sys.argv[1])
 
 
 def readme(python: Path, rest: list[str]) -> int:
-    """Puts the tables of `runs/*/report.md` into the README's marked blocks."""
+    """Puts the tables of `runs/*/report.md` into the README's marked blocks.
+
+    Without names: of every block whose command has been run here; the others stay as they are.
+    """
     path = CHECKOUT / "README.md"
     document = path.read_text(encoding="utf-8")
-    for name in rest or sorted(set(re.findall(r"<!-- table:([\w-]+) -->", document))):
+    blocks = sorted(set(re.findall(r"<!-- table:([\w-]+) -->", document)))
+    made = [name for name in blocks if (CHECKOUT / "runs" / name / "report.md").is_file()]
+    for name in rest or made or blocks:
         report = CHECKOUT / "runs" / name / "report.md"
         if not report.is_file():
             raise DevError(

@@ -166,7 +166,8 @@ def test_readme_target_writes_the_report_into_the_readme(
     assert (tmp_path / "README.md").read_text() == README.replace("old", "| new |")
 
     with pytest.raises(dev.DevError, match=r"There is no runs.x.report.md"):
-        dev.readme(Path("python"), [])
+        dev.readme(Path("python"), ["x"])
+    assert dev.readme(Path("python"), []) == 0  # the block without a report stays
     assert (tmp_path / "README.md").read_text() == README.replace("old", "| new |")
 
 
