@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Interpreter", "Signature", "TensorSpec"]
+from tfdistill.vetting import vet
+
+__all__ = ["Interpreter", "Signature", "TensorSpec", "open_file"]
 
 _IDENTIFIER = b"TFL3"  # the flatbuffer file identifier, at bytes 4 to 8 of every .tflite file
 
@@ -60,15 +62,13 @@ class Interpreter:
     call, so it is **not** safe to call from two threads at once: give each thread its own (the
     weights are still shared, through the file mapping). It cannot be pickled: send the path.
 
-    A file that was cut short, at whatever length, is refused with an error. One that was altered
-    on purpose is another matter: LiteRT checks the structure of a file, not every value in it,
-    and about one in two thousand random edits of a file's tables ended the process. The hashes
-    of a bundle catch accidents; a model from a stranger belongs in a process of its own, as in
-    `AgentPool(..., executor="ray")`.
+    A damaged or altered file is refused with an error: a file that this machine has not seen is
+    first opened and run in a child process, which may crash, see `tfdistill.vetting`.
 
     Args:
         path: The `.tflite` file.
         threads: Threads for one call, an int of at least 1. Small models run fastest with 1.
+        vetted: Whether the caller knows that the file is sound, for having just written it.
 
     Attributes:
         path: The file, as given.
@@ -89,14 +89,18 @@ class Interpreter:
         ValueError: `path` must be a complete .tflite file. Received: path='...', 0 bytes...
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 1) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, threads: int = 1, vetted: bool = False
+    ) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int):
             raise TypeError(f"`threads` must be an int. Received: threads={threads!r}.")
         if threads < 1:
             raise ValueError(f"`threads` must be at least 1. Received: threads={threads!r}.")
         self.path = _check_file(path)
         self.threads = threads
-        self._runners, signatures = _open(self.path, threads)
+        if not vetted:
+            vet(self.path)
+        self._runners, signatures = open_file(self.path, threads)
         self.signatures: Mapping[str, Signature] = MappingProxyType(signatures)
         if not signatures:
             raise ValueError(
@@ -191,8 +195,19 @@ def _check_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def _open(path: Path, threads: int) -> tuple[dict[str, Any], dict[str, Signature]]:
-    """Returns the library's runner and our description of every signature."""
+def open_file(path: Path, threads: int) -> tuple[dict[str, Any], dict[str, Signature]]:
+    """Opens a file in this process, whatever it holds.
+
+    Args:
+        path: The file.
+        threads: Threads for one call.
+
+    Returns:
+        The library's runner and our description of every signature, by name.
+
+    Raises:
+        ValueError: If LiteRT refuses the file.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter as LiteRTInterpreter
     except ImportError as error:

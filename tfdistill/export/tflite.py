@@ -30,6 +30,7 @@ from tfdistill.export.converter import convert
 from tfdistill.export.endpoints import Endpoint, as_models, check_batch_sizes, endpoints_of
 from tfdistill.export.four_bits import check_quantizer
 from tfdistill.interpreter import Interpreter
+from tfdistill.vetting import remember
 
 __all__ = ["MODES", "plain_model", "to_tflite"]
 
@@ -120,7 +121,8 @@ def to_tflite(
     content = convert(endpoints, quantize=quantize, calibration=data)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
-        Interpreter(temporary)  # refuses a file that the runtime cannot prepare
+        Interpreter(temporary, vetted=True)  # refuses what the runtime cannot prepare
+        remember(temporary)
         if check_survival:
             from tfdistill.compress.promises import check_file
 
