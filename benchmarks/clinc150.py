@@ -4,7 +4,8 @@
 
 FOLDER holds `data_full.json` of the data set (Larson et al. 2019). Every step is kept under
 `--folder`, so the script can be stopped at any moment and started again: both teachers, the
-augmented texts with the better teacher's answers, and the score of each student.
+better one's answers to the augmented texts, and each student with its score. Several runs may
+share a folder once the answers are there, each with its own `--sizes`, `--kinds` or `--seeds`.
 
 The students of one size and seed share start, batch size and number of optimizer steps:
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--copies", type=int, default=20, help="augmented copies of each text")
+    parser.add_argument("--only-report", action="store_true", help="train no student")
     parser.add_argument("--epochs", type=int, default=2, help="passes over the augmented texts")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def main() -> None:
         for seed in options.seeds:
             for size in options.sizes:
                 path = options.folder / _file(size, kind, seed, options)
-                if path.exists():
+                if path.exists() or options.only_report:
                     continue
                 student = start(size, seed, data, vectors)
                 if kind == "distilled":
@@ -195,7 +197,10 @@ def table(options: argparse.Namespace, teacher: Teacher) -> str:
     for size in options.sizes:
         for kind in options.kinds:
             paths = [options.folder / _file(size, kind, seed, options) for seed in options.seeds]
-            scores = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+            texts = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
+            scores = [json.loads(text) for text in texts]
+            if not scores:
+                continue
             values = [score["accuracy"] for score in scores]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             mean = statistics.mean(values)
