@@ -32,7 +32,8 @@ import tfdistill as td
 from tfdistill.answers.top_k import INPUTS
 from tfdistill.students import any_length, shared_rows, start_embedding, text_encoder
 
-BATCH, RATE, TEMPERATURE = 64, 4e-3, 2.0
+BATCH, TEMPERATURE = 64, 2.0
+RATES = {"small": 4e-3, "base": 2e-3}
 WINDOW = 64  # batches that are sorted by length together
 SIZES = {
     "small": {
@@ -45,11 +46,11 @@ SIZES = {
     },
     "base": {
         "num_rows": 6500,
-        "embedding_dim": 104,
+        "embedding_dim": 112,
         "num_layers": 1,
-        "hidden_dim": 160,
-        "num_heads": 4,
-        "intermediate_dim": 160,
+        "hidden_dim": 128,
+        "num_heads": 2,
+        "intermediate_dim": 128,
     },
 }
 KINDS = ("labels", "augmented", "distilled")
@@ -82,12 +83,12 @@ def main() -> None:
                 if kind == "distilled":
                     answers = options.folder / f"answers_{teacher.kind}_{options.copies}"
                     cache = td.TeacherCache.build(teacher.model, ids, answers, batch_size=128)
-                    distill(student, cache, ids, labels, seed=seed, options=options)
+                    distill(student, cache, ids, labels, size=size, seed=seed, options=options)
                 else:
                     rows = (ids, labels)
                     if kind == "labels":
                         rows = (data.ids["train"], data.labels["train"])
-                    fit(student, *rows, seed=seed, steps=steps_of(ids, options))
+                    fit(student, *rows, size=size, seed=seed, steps=steps_of(ids, options))
                 score = {
                     "accuracy": accuracy(student, data, "test"),
                     "val": accuracy(student, data, "val"),
@@ -130,21 +131,30 @@ def distill(
     ids: np.ndarray,
     labels: np.ndarray,
     *,
+    size: str,
     seed: int,
     options: argparse.Namespace,
 ) -> None:
     """Trains a student on the teacher's answers alone."""
     model = td.Distiller(student=any_length(student), teacher=cache)
-    model.compile(_optimizer(steps_of(ids, options)), alpha=0.0, temperature=TEMPERATURE)
+    model.compile(_optimizer(size, steps_of(ids, options)), alpha=0.0, temperature=TEMPERATURE)
     windows = cache.dataset(ids, labels, batch_size=BATCH * WINDOW, seed=seed)
     model.fit(like_length(windows, seed=seed), epochs=options.epochs, verbose=2)
 
 
-def fit(student: keras.Model, ids: np.ndarray, labels: np.ndarray, *, seed: int, steps: int):
+def fit(
+    student: keras.Model,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    *,
+    size: str,
+    seed: int,
+    steps: int,
+) -> None:
     """Trains a student on labels, for as many steps."""
     model = any_length(student)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(_optimizer(steps), loss=loss)
+    model.compile(_optimizer(size, steps), loss=loss)
     rows = tf.data.Dataset.from_tensor_slices(({INPUTS: ids}, labels))
     windows = rows.shuffle(len(ids), seed=seed).repeat().batch(BATCH * WINDOW)
     batches = like_length(windows, seed=seed).map(lambda inputs, label: (inputs[INPUTS], label))
@@ -216,10 +226,10 @@ def _file(size: str, kind: str, seed: int, options: argparse.Namespace) -> str:
     return f"{size}_{kind}_{seed}_{options.copies}x{options.epochs}.json"
 
 
-def _optimizer(steps: int) -> keras.optimizers.Optimizer:
+def _optimizer(size: str, steps: int) -> keras.optimizers.Optimizer:
     """Muon for the matrices between words and answers, Adam for all else."""
     return keras.optimizers.Muon(
-        keras.optimizers.schedules.CosineDecay(RATE, steps),
+        keras.optimizers.schedules.CosineDecay(RATES[size], steps),
         exclude_embeddings=False,
         exclude_layers=["token_embedding", "embedding_projection", "logits"],
         weight_decay=None,
