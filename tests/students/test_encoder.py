@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfdistill.compress.targets import find_targets
+from tfdistill.export import compare, to_tflite
 from tfdistill.students import MaskedMax, any_length, text_encoder
 
 SIZES = {
@@ -264,3 +265,11 @@ def test_a_student_with_shared_rows_is_saved_and_read_short(tmp_path):
     np.testing.assert_allclose(
         any_length(student)(ids([8, 3], length=2)), student(ids([8, 3])), atol=1e-6
     )
+
+
+def test_a_student_of_shared_rows_and_both_poolings_exports_as_it_is(tmp_path):
+    student = build(row_of_token=[index % 7 for index in range(30)], pooling="mean_max")
+    path = to_tflite(student, tmp_path / "student.tflite", quantize=None)
+    report = compare(student, path, ids([1, 5, 29], [0], [8, 9, 3, 4, 2, 6]))
+    # The same sums of at most 16 products in another order, in float32.
+    assert report.max_error <= 1e-5
