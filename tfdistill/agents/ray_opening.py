@@ -29,6 +29,7 @@ class RayLanes:
             ray_worker.make_pool_worker()
         )
         self._folder = ray_worker.ship(ray, path)
+        (self._packed,) = self._folder.pop("packed")
         self._threads = threads
         self._timeout_s = timeout_s
         self._label = label
@@ -64,6 +65,7 @@ class RayLanes:
         process = RayProcess(
             self._actor_class,
             arguments=(ray_worker.PACKAGE_ROOT, self._folder, self._threads),
+            packed=self._packed,
             name=f"{self._label}-{self._opened - 1}",
             timeout_s=self._timeout_s,
         )

@@ -48,6 +48,7 @@ class RayProcess:
     Args:
         actor_class: The worker as a Ray actor class.
         arguments: What the worker is made with.
+        packed: Reference to the packed folder, for a machine that does not have it.
         name: What the worker is called in Ray's dashboard.
         timeout_s: The longest that one text may take, in seconds; None is for ever.
 
@@ -56,11 +57,18 @@ class RayProcess:
     """
 
     def __init__(
-        self, actor_class: Any, *, arguments: tuple[Any, ...], name: str, timeout_s: float | None
+        self,
+        actor_class: Any,
+        *,
+        arguments: tuple[Any, ...],
+        packed: Any,
+        name: str,
+        timeout_s: float | None,
     ) -> None:
         self._ray = ray_session.import_ray()
         self._actor_class = actor_class
         self._arguments = arguments
+        self._packed = packed
         self._name = name
         self._timeout_s = timeout_s
         self._replacements = 0
@@ -141,6 +149,14 @@ class RayProcess:
                 continue
             try:
                 pulse = self._ray.get(probe)
+                if not pulse["is_open"]:
+                    self._ray.get(self._actor.open.remote(self._packed), timeout=left)
+            except exceptions.RayTaskError as error:
+                raise LaneLostError(
+                    f"A worker of the AgentPool could not open its folder: {last_line(error)}"
+                ) from error
+            except exceptions.GetTimeoutError:
+                continue
             except exceptions.ActorDiedError as error:
                 raise LaneLostError(
                     f"A worker of the AgentPool could not start: {last_line(error)}"

@@ -167,12 +167,11 @@ def make_pool_worker() -> type:
                 sys.path.insert(0, package_root)
             from tfdistill.agents import shipping, units
 
-            path = shipping.local_folder(
-                folder["path"],
-                digest=folder["digest"],
-                packed=lambda: ray.get(folder["packed"][0]),
-            )
-            self._unit = units.open_unit(path, threads=threads)
+            # A worker that Ray restarts must not depend on an object in its store. So where the
+            # path will not do, the pool sends the packed folder afterwards, with `open`.
+            path = shipping.same_folder(folder["path"], digest=folder["digest"])
+            self._digest, self._threads = folder["digest"], threads
+            self._unit: Any = None if path is None else units.open_unit(path, threads=threads)
             self._answer_of = units.answer_of
             self._node = ray.get_runtime_context().get_node_id()
             self._incarnation = uuid.uuid4().hex
@@ -190,10 +189,18 @@ def make_pool_worker() -> type:
             return {
                 "incarnation": self._incarnation,
                 "pid": os.getpid(),
+                "is_open": self._unit is not None,
                 "node": self._node,
                 "index": index,
                 "busy_s": now - since,
             }
+
+        def open(self, packed: bytes) -> None:
+            """Takes the packed folder, unpacked once on each machine, and opens it."""
+            from tfdistill.agents import shipping, units
+
+            path = shipping.unpack(packed, digest=self._digest)
+            self._unit = units.open_unit(path, threads=self._threads)
 
         @ray.method(concurrency_group="health")
         def memory(self) -> dict[str, int | None]:

@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["fingerprint", "local_folder", "pack", "unpack"]
+__all__ = ["fingerprint", "local_folder", "pack", "same_folder", "unpack"]
 
 _LARGEST = 2**31
 
@@ -82,6 +82,22 @@ def unpack(packed: bytes, *, digest: str, cache: Path | None = None) -> Path:
     return target
 
 
+def same_folder(path: str, *, digest: str) -> Path | None:
+    """Returns a folder if it is there and holds exactly the files that were meant.
+
+    Args:
+        path: Where the folder was when it was sent.
+        digest: Its `fingerprint`.
+    """
+    folder = Path(path)
+    try:
+        if folder.is_dir() and fingerprint(folder) == digest:
+            return folder
+    except (OSError, ValueError):  # it is being deleted or written to at this moment
+        pass
+    return None
+
+
 def local_folder(path: str, *, digest: str, packed: Callable[[], bytes]) -> Path:
     """Returns a folder on this machine with exactly the files that were meant.
 
@@ -90,13 +106,7 @@ def local_folder(path: str, *, digest: str, packed: Callable[[], bytes]) -> Path
         digest: Its `fingerprint`.
         packed: Fetches the archive; called only where `path` will not do.
     """
-    folder = Path(path)
-    try:
-        if folder.is_dir() and fingerprint(folder) == digest:
-            return folder
-    except (OSError, ValueError):  # it is being deleted or written to at this moment
-        pass
-    return unpack(packed(), digest=digest)
+    return same_folder(path, digest=digest) or unpack(packed(), digest=digest)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

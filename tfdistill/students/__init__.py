@@ -1,5 +1,6 @@
 """Small models to distil into, and what brings a teacher's knowledge into their start."""
 
+from tfdistill.students.averaging import average_students, average_weights
 from tfdistill.students.blocks import (
     EncoderBlock,
     MaskedMax,
@@ -31,6 +32,8 @@ __all__ = [
     "TokenLookup",
     "any_length",
     "at_length",
+    "average_students",
+    "average_weights",
     "causal_lm",
     "cut_byte_bpe",
     "cut_vocabulary",
