@@ -62,7 +62,7 @@ def server(served_bundle: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         env={**os.environ, "PYTHONPATH": str(root)},
     )  # fmt: skip
     lines: list[str] = []
-    watchdog = threading.Timer(240, process.kill)
+    watchdog = threading.Timer(500, process.kill)  # a busy machine takes minutes
     watchdog.start()
     try:
         while not (lines and "answers" in lines[-1]):
