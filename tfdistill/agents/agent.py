@@ -14,11 +14,15 @@ from typing import Literal, overload
 import numpy as np
 
 from tfdistill.agents.encoding import TextEncoder
+from tfdistill.agents.shipping import own_cache
 from tfdistill.agents.units import predict_each
 from tfdistill.export.bundle import Bundle, open_bundle
 from tfdistill.interpreter import Interpreter, TensorSpec
+from tfdistill.shared_interpreter import SharedInterpreter
 
 __all__ = ["Agent", "Prediction"]
+
+_WORTH_SHARING_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Agent:
         bundle: A folder written by `tfdistill.save_bundle`. Every file is checked against its
             hash before it is used.
         threads: Threads for one call of the model. Small models run fastest with 1.
+        shared_weights: Whether the weights that the processor works with are kept once per machine
+            (see `tfdistill.shared_interpreter`) and not in each process. It takes effect from 8 MB
+            on; a smaller model has nothing to gain. The answers are equal.
 
     Attributes:
         bundle: The opened `Bundle`.
@@ -57,7 +64,13 @@ class Agent:
         ValueError: If the bundle is damaged or its model does not fit its manifest.
     """
 
-    def __init__(self, bundle: str | os.PathLike[str], *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        shared_weights: bool = False,
+    ) -> None:
         self.bundle: Bundle = open_bundle(bundle)
         self.path = self.bundle.path
         self.labels = self.bundle.labels
@@ -65,8 +78,12 @@ class Agent:
             self.bundle.tokenizer_path.read_text(encoding="utf-8"),
             sequence_length=self.bundle.sequence_length,
         )
-        self._interpreter = Interpreter(self.bundle.model_path, threads=threads)
-        self._input, self._output = _classifier(self._interpreter, self.bundle)
+        interpreter = Interpreter(self.bundle.model_path, threads=threads)
+        self._input, self._output = _classifier(interpreter, self.bundle)
+        self._interpreter: Interpreter | SharedInterpreter = interpreter
+        size_bytes = self.bundle.model_path.stat().st_size
+        if shared_weights and size_bytes >= _WORTH_SHARING_BYTES:
+            self._interpreter = _sharing(interpreter)
 
     @overload
     def predict(
@@ -156,6 +173,20 @@ class Agent:
                 f"{logits.tolist()}. Export it again from finite weights."
             )
         return logits
+
+
+def _sharing(interpreter: Interpreter) -> Interpreter | SharedInterpreter:
+    """Returns an interpreter of the same file with shared weights, where that is possible."""
+    (signature,) = interpreter.signatures.values()
+    try:
+        return SharedInterpreter(
+            interpreter.path,
+            signature=signature,
+            cache=own_cache(),
+            threads=interpreter.threads,
+        )
+    except (OSError, RuntimeError, ValueError):  # it is only memory that is lost
+        return interpreter
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

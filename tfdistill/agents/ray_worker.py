@@ -171,7 +171,11 @@ def make_pool_worker() -> type:
             # path will not do, the pool sends the packed folder afterwards, with `open`.
             path = shipping.same_folder(folder["path"], digest=folder["digest"])
             self._digest, self._threads = folder["digest"], threads
-            self._unit: Any = None if path is None else units.open_unit(path, threads=threads)
+            self._unit: Any = (
+                None
+                if path is None
+                else units.open_unit(path, threads=threads, shared_weights=True)
+            )
             self._answer_of = units.answer_of
             self._node = ray.get_runtime_context().get_node_id()
             self._incarnation = uuid.uuid4().hex
@@ -200,7 +204,7 @@ def make_pool_worker() -> type:
             from tfdistill.agents import shipping, units
 
             path = shipping.unpack(packed, digest=self._digest)
-            self._unit = units.open_unit(path, threads=self._threads)
+            self._unit = units.open_unit(path, threads=self._threads, shared_weights=True)
 
         @ray.method(concurrency_group="health")
         def memory(self) -> dict[str, int | None]:

@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["fingerprint", "local_folder", "pack", "same_folder", "unpack"]
+__all__ = ["fingerprint", "local_folder", "own_cache", "pack", "same_folder", "unpack"]
 
 _LARGEST = 2**31
 
@@ -57,7 +57,7 @@ def unpack(packed: bytes, *, digest: str, cache: Path | None = None) -> Path:
     Raises:
         ValueError: If the archive has a name that leaves its folder, or another fingerprint.
     """
-    cache = _own_cache() if cache is None else cache
+    cache = own_cache() if cache is None else cache
     target = cache / digest
     # Another worker may have been faster; a damaged copy is replaced below.
     if target.is_dir() and fingerprint(target) == digest:
@@ -136,8 +136,12 @@ def _check_name(name: str) -> None:
         raise ValueError(f"A packed name must stay inside its folder. Received: {name!r}.")
 
 
-def _own_cache() -> Path:
-    """Makes a folder that no other user can write to."""
+def own_cache() -> Path:
+    """Returns this user's folder of unpacked bundles and packed weights, and makes it if need be.
+
+    Raises:
+        PermissionError: If somebody else can write to it.
+    """
     cache = Path(tempfile.gettempdir()) / f"tfdistill-{os.getuid()}"
     cache.mkdir(mode=0o700, exist_ok=True)
     status = cache.lstat()

@@ -46,12 +46,15 @@ class Unit(Protocol):
         """Does the work of one text without a text, for a unit that has no sample."""
 
 
-def open_unit(path: str | os.PathLike[str], *, threads: int = 1) -> Unit:
+def open_unit(
+    path: str | os.PathLike[str], *, threads: int = 1, shared_weights: bool = False
+) -> Unit:
     """Opens what a folder holds, by the kind that its manifest states.
 
     Args:
         path: A bundle or a team's folder.
         threads: Threads for one call of a model.
+        shared_weights: As in `Agent`; a team's agents do not share.
 
     Returns:
         An `Agent`, or a team.
@@ -66,8 +69,10 @@ def open_unit(path: str | os.PathLike[str], *, threads: int = 1) -> Unit:
         ...
         FileNotFoundError: `path` must be an existing bundle folder. Received: path='no/such/fol...
     """
-    module, opener = _OPENERS[_kind(path)]
-    return getattr(importlib.import_module(module), opener)(path, threads=threads)
+    kind = _kind(path)
+    module, opener = _OPENERS[kind]
+    options = {"shared_weights": True} if shared_weights and kind == "bundle" else {}
+    return getattr(importlib.import_module(module), opener)(path, threads=threads, **options)
 
 
 def answer_of(unit: Unit, text: str) -> Any:
