@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.agents import Agent, AgentPool, RayAgent
+from tfdistill.agents import Agent, AgentPool, RayAgent, ray_process
+
+ray_process.READY_S = 300.0  # a busy machine takes minutes to start processes
 
 LENGTH, WORDS, CLASSES = 64, 8000, 20
 AGENTS = 2
