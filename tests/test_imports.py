@@ -37,6 +37,7 @@ def heavy_modules_after(statements: str) -> set[str]:
         EVERY_AGENT_MODULE,
         "import tfdistill as td; td.datasets.load_reuters",
         "import tfdistill.interpreter",
+        "import tfdistill.serving",
     ],
 )
 def test_no_heavy_package_is_loaded(statements: str):
