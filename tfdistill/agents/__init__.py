@@ -6,6 +6,7 @@
 `RayAgent`     one bundle in a Ray worker: `ray.get(agent.predict.remote(texts))`
 `Prediction`   the answer to one text; equal whichever of the three gave it
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
+`Generator`    a language model's bundle that continues texts; `chat_prompt` writes its prompts
 =============  ====================================================================================
 
 Nothing here imports TensorFlow, Keras or TF-MOT: a process that only answers needs about 50 MB and
@@ -20,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfdistill.agents.agent import Agent, Prediction
+    from tfdistill.agents.chat import chat_prompt
     from tfdistill.agents.encoding import UnusableTextError
     from tfdistill.agents.failures import QuarantinedTextError, TextTimeoutError
+    from tfdistill.agents.generator import Generator, WrittenText
     from tfdistill.agents.members import Answer, Member, Question
     from tfdistill.agents.messages import MalformedMessageError, Message, Span
     from tfdistill.agents.plan import Plan, PlanError, Step
@@ -37,6 +40,7 @@ __all__ = [
     "AgentPool",
     "Answer",
     "Budget",
+    "Generator",
     "MalformedMessageError",
     "Member",
     "Message",
@@ -56,6 +60,8 @@ __all__ = [
     "Trace",
     "UnusableTextError",
     "View",
+    "WrittenText",
+    "chat_prompt",
     "replay",
 ]
 
@@ -64,6 +70,7 @@ _MODULE_OF = {
     "AgentPool": "pool",
     "Answer": "members",
     "Budget": "policy",
+    "Generator": "generator",
     "MalformedMessageError": "messages",
     "Member": "members",
     "Message": "messages",
@@ -83,6 +90,8 @@ _MODULE_OF = {
     "Trace": "trace",
     "UnusableTextError": "encoding",
     "View": "policy",
+    "WrittenText": "generator",
+    "chat_prompt": "chat",
     "replay": "replaying",
 }
 

@@ -22,6 +22,7 @@ __all__ = ["Unit", "answer_of", "open_unit", "predict_each"]
 # Kind in the manifest: module and what opens it. A manifest without a kind is a bundle's.
 _OPENERS = {
     "bundle": ("tfdistill.agents.agent", "Agent"),
+    "language model": ("tfdistill.agents.generator", "Generator"),
     "team": ("tfdistill.agents.team_folder", "open_team"),
 }
 _LARGEST_MANIFEST = 2**20

@@ -22,9 +22,11 @@ import numpy as np
 from tfdistill.interpreter import Signature, TensorSpec
 
 __all__ = [
+    "CLASSIFIER",
     "FILES",
     "FORMAT",
     "FileRecord",
+    "LANGUAGE_MODEL",
     "MANIFEST",
     "Manifest",
     "describe_signatures",
@@ -45,6 +47,9 @@ FILES = {
     "card.md": 2**20,
 }
 _LIMITS = {**FILES, MANIFEST: 2**20}
+# Which files a bundle has depends on its kind; a manifest that states none is a classifier's.
+CLASSIFIER, LANGUAGE_MODEL = "bundle", "language model"
+_FILES_OF = {CLASSIFIER: set(FILES), LANGUAGE_MODEL: set(FILES) - {"labels.json"}}
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,15 @@ class Manifest:
     content: Mapping[str, Any]
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, kind: str = CLASSIFIER) -> Manifest:
     """Reads `manifest.json` and refuses what this version does not understand.
 
     Args:
         folder: An existing folder.
+        kind: What it has to be, `CLASSIFIER` or `LANGUAGE_MODEL`.
 
     Raises:
-        ValueError: If there is no manifest, it is damaged, or its format is newer than `FORMAT`.
+        ValueError: If there is no manifest, it is damaged, of another kind, or of a newer format.
     """
     if not (folder / MANIFEST).exists():
         raise ValueError(
@@ -91,6 +97,12 @@ def read_manifest(folder: Path) -> Manifest:
             f"The bundle {str(folder)!r} has format {version}, and this tfdistill reads up to "
             f"format {FORMAT}. Upgrade with `pip install --upgrade tfdistill`."
         )
+    if content.get("kind", CLASSIFIER) != kind:
+        raise ValueError(
+            f"`path` must be a bundle of kind {kind!r}. Received: path={str(folder)!r}, of kind "
+            f"{content.get('kind', CLASSIFIER)!r}. `tfdistill.agents` has `Agent` for "
+            "classifiers and `Generator` for language models."
+        )
     try:
         manifest = Manifest(
             sequence_length=_positive(content["sequence_length"]),
@@ -108,9 +120,9 @@ def read_manifest(folder: Path) -> Manifest:
             f"{MANIFEST} in {str(folder)!r} must be a manifest of format {version}. Received one "
             f"that is not ({type(error).__name__}: {error}). Save the bundle again."
         ) from error
-    if set(manifest.files) != set(FILES):
+    if set(manifest.files) != _FILES_OF[kind]:
         raise ValueError(
-            f"{MANIFEST} in {str(folder)!r} must list exactly the files {sorted(FILES)}. "
+            f"{MANIFEST} in {str(folder)!r} must list exactly the files {sorted(_FILES_OF[kind])}. "
             f"Received: {sorted(manifest.files)}. Save the bundle again."
         )
     return manifest

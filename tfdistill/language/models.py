@@ -41,7 +41,7 @@ class CausalParts:
         return len(self.blocks), first.num_key_value_heads, first.head_dim
 
     def extend(
-        self, ids: Any, *, positions: Any, keys: Any, values: Any
+        self, ids: Any, *, positions: Any, keys: Any, values: Any, embed: Any = None
     ) -> tuple[Any, list[Any], list[Any]]:
         """Computes the last hidden states of further positions from the cache.
 
@@ -50,11 +50,12 @@ class CausalParts:
             positions: Their numbers, int `[S]`.
             keys: For each block its cached keys, float `[B, G, C, d]`; see `DecoderBlock.extend`.
             values: For each block its cached values.
+            embed: Reads the table in place of the layer itself, for the export; None for that.
 
         Returns:
             Normed hidden states `[B, S, D]`, and for each block its new keys and values.
         """
-        x = self.table(ids)
+        x = (embed or self.table)(ids)
         new_keys, new_values = [], []
         for index, block in enumerate(self.blocks):
             x, key, value = block.extend(

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 __all__ = ["DecoderBlock", "rope_frequencies", "rotate"]
@@ -185,8 +186,8 @@ class DecoderBlock(keras.layers.Layer):
         later = np.triu(np.ones((steps, steps), "float32"), 1)
         scores = ops.concatenate(
             [
-                ops.matmul(query, ops.transpose(keys, (0, 1, 3, 2))) + unused * _MASKED,
-                ops.matmul(query, ops.transpose(new_keys, (0, 1, 3, 2)))
+                tf.matmul(query, keys, transpose_b=True) + unused * _MASKED,
+                tf.matmul(query, new_keys, transpose_b=True)
                 + np.tile(later, (shared, 1)) * _MASKED,
             ],
             axis=-1,
