@@ -1,4 +1,4 @@
-"""A small Llama written to a GGUF file by llama.cpp's own package, and its teacher."""
+"""A small Llama written to a GGUF file by llama.cpp's own package, and two small bundles."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import keras
 import numpy as np
 import pytest
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from tfdistill.agents import Generator
+from tfdistill.export import save_language_bundle
+from tfdistill.students import causal_lm
 
 HIDDEN, HEADS, KEY_VALUE, UNITS, LAYERS = 32, 4, 2, 64, 2
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -94,3 +99,45 @@ def write_gguf(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    vocabulary = {token: index for index, token in enumerate([*LETTERS, "<|end|>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|end|>"])
+    return tokenizer
+
+
+def build(seed: int) -> keras.Model:
+    model = causal_lm(
+        vocabulary_size=257, num_layers=2, hidden_dim=16, num_heads=4, num_key_value_heads=2,
+        intermediate_dim=16, groups=1, seed=seed,
+    )  # fmt: skip
+    table = model.get_layer("token_embedding").embeddings
+    table.assign(table * 40.0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def model() -> keras.Model:
+    return build(0)
+
+
+@pytest.fixture(scope="session")
+def bundles(model, tokenizer, tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("language")
+    paths = folder / "target", folder / "draft"
+    for path, each, verify in zip(paths, (model, build(1)), (4, None), strict=True):
+        save_language_bundle(
+            each, path, tokenizer=tokenizer, context_length=24, prefill_lengths=[8],
+            verify_length=verify, quantize=None, end_ids=[256], max_new_tokens=5,
+        )  # fmt: skip
+    return paths
+
+
+@pytest.fixture(scope="session")
+def generator(bundles) -> Generator:
+    return Generator(bundles[0])

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tfdistill.agents import Agent, AgentPool, Generator
 from tfdistill.agents.sampling import next_probabilities
@@ -18,50 +15,7 @@ from tfdistill.export import compare_language_model, language_to_tflite, save_la
 from tfdistill.language import write
 from tfdistill.students import causal_lm
 
-LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
-CONTEXT = 24
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    vocabulary = {token: index for index, token in enumerate([*LETTERS, "<|end|>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|end|>"])
-    return tokenizer
-
-
-def build(seed: int) -> keras.Model:
-    model = causal_lm(
-        vocabulary_size=257, num_layers=2, hidden_dim=16, num_heads=4, num_key_value_heads=2,
-        intermediate_dim=16, groups=1, seed=seed,
-    )  # fmt: skip
-    table = model.get_layer("token_embedding").embeddings
-    table.assign(table * 40.0)
-    return model
-
-
-@pytest.fixture(scope="module")
-def model() -> keras.Model:
-    return build(0)
-
-
-@pytest.fixture(scope="module")
-def bundles(model, tokenizer, tmp_path_factory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("language")
-    paths = folder / "target", folder / "draft"
-    for path, each, verify in zip(paths, (model, build(1)), (4, None), strict=True):
-        save_language_bundle(
-            each, path, tokenizer=tokenizer, context_length=CONTEXT, prefill_lengths=[8],
-            verify_length=verify, quantize=None, end_ids=[256], max_new_tokens=5,
-        )  # fmt: skip
-    return paths
-
-
-@pytest.fixture(scope="module")
-def generator(bundles) -> Generator:
-    return Generator(bundles[0])
+CONTEXT = 24  # slots of the bundles' caches
 
 
 def test_every_signature_of_a_float_file_equals_the_model(bundles, model, rng):

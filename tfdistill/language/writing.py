@@ -32,6 +32,9 @@ class Writer:
         prompt_length: Ids of each row that are given, P.
         num_tokens: Ids of each row that are written.
 
+    Attributes:
+        rows: Number of rows written at once.
+
     Raises:
         TypeError: If `model` is not a Keras 3 model.
         ValueError: If it is not a language model of this package.
@@ -41,6 +44,7 @@ class Writer:
         self, model: keras.Model, *, rows: int, prompt_length: int, num_tokens: int
     ) -> None:
         self._parts = causal_parts(model)
+        self.rows = rows
         self._shape = (rows, prompt_length)
         self._num_tokens = num_tokens
         blocks, groups, head_dim = self._parts.cache_shape
