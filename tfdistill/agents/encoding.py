@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import tokenizers
 
+from tfdistill.agents.tagging import Words, words_of
+
 __all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
 
 
@@ -101,13 +103,42 @@ class TextEncoder:
             UnusableTextError: If the text cannot be tokenized, or none of its first L tokens is
                 a word or a part of a word that the tokenizer knows.
         """
+        return self._row(text, self._encoding(text).ids)
+
+    def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
+        """Returns the ids of one text, and where its words are.
+
+        Args:
+            text: The text.
+
+        Returns:
+            Ids as `encode` gives them, and the words that begin among them.
+
+        Raises:
+            UnusableTextError: As `encode`.
+        """
+        encoding = self._encoding(text)
+        words = words_of(encoding.word_ids, encoding.offsets, length=self.sequence_length)
+        return self._row(text, encoding.ids), words
+
+    def some_words(self) -> str:
+        """Returns about L words from all over the vocabulary, as one text."""
+        size = self._tokenizer.get_vocab_size()
+        ids = list(range(0, size, max(1, size // self.sequence_length)))
+        with panics_as_errors():
+            return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _encoding(self, text: str) -> tokenizers.Encoding:
         try:
             with panics_as_errors():
-                ids = self._tokenizer.encode(text).ids[: self.sequence_length]
+                return self._tokenizer.encode(text)
         except Exception as error:  # the library raises plain Exception
             raise UnusableTextError(
                 text, f"be text that the tokenizer takes ({' '.join(str(error).split())})"
             ) from error
+
+    def _row(self, text: str, ids: list[int]) -> np.ndarray:
+        ids = ids[: self.sequence_length]
         if self._without_meaning.issuperset(ids):
             raise UnusableTextError(
                 text,
@@ -117,13 +148,6 @@ class TextEncoder:
         row = np.zeros(self.sequence_length, dtype=np.int32)
         row[: len(ids)] = ids
         return row
-
-    def some_words(self) -> str:
-        """Returns about L words from all over the vocabulary, as one text."""
-        size = self._tokenizer.get_vocab_size()
-        ids = list(range(0, size, max(1, size // self.sequence_length)))
-        with panics_as_errors():
-            return self._tokenizer.decode(ids, skip_special_tokens=True)
 
 
 @contextmanager

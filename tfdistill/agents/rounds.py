@@ -150,11 +150,11 @@ class Request:
     def _verify(self, step: Step, field: str) -> None:
         """Asks the verifier, and reopens what it refuses, a bounded number of times."""
         suffix = field[len(step.name) :]
-        read = [f"{name}{suffix}" if self._steps[name].each else name for name in step.reads]
+        read = [self._with_suffix(name, suffix) for name in sorted(step.reads)]
         for _ in range(self._team.max_rounds):
             if any(self.value(name) is None for name in read if name != REQUEST):
                 return  # there is nothing whole to verify
-            if not self._climb(field, 0, reply=self._number.get(read[-1])):
+            if not self._climb(field, 0, reply=self._latest(read)):
                 return
             refused = [
                 name
@@ -169,6 +169,10 @@ class Request:
                 self.dropped.update(refused)  # refused, and nobody had anything better
                 return
         self.dropped.update(refused)
+
+    def _latest(self, fields: Sequence[str]) -> int | None:
+        """Returns the number of the newest of some answers."""
+        return max((self._number[name] for name in fields if name != REQUEST), default=None)
 
     def _view(self, field: str, turn: int, vetoed: bool) -> View:
         message = self.board[field]
@@ -201,8 +205,10 @@ class Request:
                 yield name
 
     def _peer(self, field: str, name: str) -> str:
-        suffix = field[len(field.partition("[")[0]) :]
-        return f"{name}{suffix}" if self._steps[name].each else name
+        return self._with_suffix(name, field[len(field.partition("[")[0]) :])
+
+    def _with_suffix(self, name: str, suffix: str) -> str:
+        return f"{name}{suffix}" if name != REQUEST and self._steps[name].each else name
 
     def _affordable(self, member: Member) -> bool:
         if self._calls.get(member.tier, 1) < 1:

@@ -76,6 +76,7 @@ class Team:
     Attributes:
         plan: The plan.
         path: The folder, or None.
+        sample: A request to measure with, or None.
 
     Raises:
         PlanError: If a step has no agent, an agent's kind is not its step's, or an agent belongs
@@ -131,7 +132,7 @@ class Team:
             "budget": {"calls": dict(self.budget.calls), "ms": self.budget.ms},
             "max_rounds": max_rounds,
         }
-        self._sample: str | None = None
+        self.sample: str | None = None
         self._caller = Caller(time_limit_s)
 
     def answer(self, text: str) -> TeamResult | Exception:
@@ -173,7 +174,11 @@ class Team:
 
     def sample_text(self) -> str | None:
         """Returns a request to measure with, if the team was saved with one."""
-        return self._sample
+        return self.sample
+
+    def run_blank(self) -> None:
+        """Answers a request that no agent need understand, for what measures time."""
+        self.answer(self.sample or "?")
 
     def with_policy(self, policy: Policy, *, budget: Budget | None = None) -> Team:
         """Returns a team of the same agents under another policy and budget."""
@@ -187,7 +192,7 @@ class Team:
             time_limit_s=self._caller.limit_s,
             path=self.path,
         )
-        other._sample = self._sample
+        other.sample = self.sample
         return other
 
     def __repr__(self) -> str:

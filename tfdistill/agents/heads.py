@@ -1,0 +1,280 @@
+"""The members of a team that are models: several heads of one file, read once per text.
+
+`HeadFile` runs the signatures of one `.tflite` file and keeps the last answers, so that two heads
+that read the same text in one signature cost one run. `Classifier` and `Tagger` turn one output
+of it into labels and spans.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfdistill.agents.encoding import TextEncoder
+from tfdistill.agents.members import Answer, Question
+from tfdistill.agents.tagging import Words, allowed_tags, check_tags, decode_tags
+from tfdistill.interpreter import Interpreter
+
+__all__ = ["Classifier", "HeadFile", "Tagger"]
+
+_KEPT = 8  # texts whose answers are kept: the parts of one request
+
+
+class HeadFile:
+    """Runs the signatures of one file that read token ids.
+
+    Args:
+        model: The `.tflite` file. A signature that is used here has one input, int32 `[1, L]`.
+        tokenizer: The `tokenizer.json` that made the ids.
+        threads: Threads for one run.
+
+    Attributes:
+        path: The model file.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, or no signature reads token ids.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        tokenizer: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+    ) -> None:
+        self.path = Path(model)
+        self._interpreter = Interpreter(model, threads=threads)
+        content = Path(tokenizer).read_text(encoding="utf-8")
+        self._encoders: dict[str, TextEncoder] = {}
+        self._input: dict[str, tuple[str, np.dtype]] = {}
+        for name, signature in self._interpreter.signatures.items():
+            inputs = list(signature.inputs.values())
+            if len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].dtype.kind == "i":
+                self._encoders[name] = TextEncoder(content, sequence_length=inputs[0].shape[1])
+                self._input[name] = inputs[0].name, inputs[0].dtype
+        if not self._encoders:
+            raise ValueError(
+                "`model` must have a signature that reads token ids [1, L]. Received: "
+                f"{str(model)!r} with {dict(self._interpreter.signatures)}."
+            )
+        self._kept: OrderedDict[tuple[str, str], tuple[dict[str, np.ndarray], Words]]
+        self._kept = OrderedDict()
+
+    def classes(self, signature: str, output: str) -> int:
+        """Returns the number of classes of an output.
+
+        Raises:
+            ValueError: If there is no such signature or output.
+        """
+        known = {
+            name: sorted(self._interpreter.signatures[name].outputs) for name in self._encoders
+        }
+        if output not in known.get(signature, ()):
+            raise ValueError(
+                f"`output` must be one of the file's outputs {known}. Received: {output!r} of "
+                f"signature {signature!r}."
+            )
+        return self._interpreter.signatures[signature].outputs[output].shape[-1]
+
+    def run(self, text: str, *, signature: str) -> tuple[dict[str, np.ndarray], Words]:
+        """Reads a text with one signature, or remembers what it answered.
+
+        Returns:
+            The outputs, and where the words of the text are.
+
+        Raises:
+            UnusableTextError: If the text has no word that the tokenizer knows.
+        """
+        key = signature, text
+        if key in self._kept:
+            return self._kept[key]
+        ids, words = self._encoders[signature].encode_words(text)
+        name, dtype = self._input[signature]
+        outputs = self._interpreter.run({name: ids[None].astype(dtype)}, signature=signature)
+        self._kept[key] = outputs, words
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return outputs, words
+
+    def forget(self) -> None:
+        """Drops the answers that are kept, for what measures time."""
+        self._kept.clear()
+
+
+class _Head:
+    """What both kinds of heads have in common: a name, a tier, an output, and a table of hints."""
+
+    kind: str
+
+    def __init__(
+        self,
+        file: HeadFile,
+        *,
+        name: str,
+        tier: str,
+        signature: str,
+        output: str,
+        classes: Sequence[str],
+        compatible: Mapping[str, Sequence[str]] | None,
+        peer: str | None,
+        expected_ms: float,
+    ) -> None:
+        self.file, self.name, self.tier, self.expected_ms = file, name, tier, expected_ms
+        self.signature, self.output, self.classes = signature, output, tuple(classes)
+        self.compatible = {key: tuple(values) for key, values in (compatible or {}).items()}
+        self.peer = peer
+        self.hints = (peer,) if peer and self.compatible else ()
+        found = file.classes(signature, output)
+        if found != len(self.classes):
+            raise ValueError(
+                f"`classes` must name each class of {output!r} once. Received: "
+                f"{len(self.classes)} names for {found} classes, for {name!r}."
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, tier={self.tier!r}, output={self.output!r})"
+
+
+class Classifier(_Head):
+    """Answers a text with one label: the most probable class of an output `[1, C]`.
+
+    Args:
+        file: The model.
+        name: The agent's name.
+        tier: Its tier.
+        signature: Which signature reads the text.
+        output: Which of its outputs.
+        classes: The labels, in the order of the output.
+        compatible: For each label the span labels that it goes with. Asked again with the spans
+            of `peer`, the agent leaves out the labels that do not go with them.
+        peer: The field whose spans those are.
+        expected_ms: What one answer takes, for a budget of milliseconds.
+
+    Raises:
+        ValueError: If the file has no such output, or it has another number of classes.
+    """
+
+    kind = "label"
+
+    def __init__(
+        self,
+        file: HeadFile,
+        *,
+        name: str,
+        tier: str,
+        signature: str,
+        output: str,
+        classes: Sequence[str],
+        compatible: Mapping[str, Sequence[str]] | None = None,
+        peer: str | None = None,
+        expected_ms: float = 0.0,
+    ) -> None:
+        super().__init__(
+            file,
+            name=name,
+            tier=tier,
+            signature=signature,
+            output=output,
+            classes=classes,
+            compatible=compatible,
+            peer=peer,
+            expected_ms=expected_ms,
+        )
+
+    def answer(self, question: Question) -> Answer:
+        """Classifies the question's text."""
+        outputs, _ = self.file.run(question.text, signature=self.signature)
+        logits = outputs[self.output][0]
+        hint = question.hints.get(self.peer or "")
+        if hint is not None:
+            found = {span.label for span in hint.value}
+            fits = np.array([found <= set(self.compatible.get(c, ())) for c in self.classes])
+            if fits.any():
+                logits = np.where(fits, logits, -np.inf)
+        probabilities = _softmax(logits)
+        best = int(probabilities.argmax())
+        confidence = float(probabilities[best])
+        others = np.delete(probabilities, best)
+        margin = confidence - float(others.max()) if len(others) else confidence
+        return Answer(self.classes[best], confidence, margin=margin)
+
+
+class Tagger(_Head):
+    """Answers a text with spans: the most probable tag of each word in an output `[1, L, C]`.
+
+    The confidence is the product of the words' probabilities: that of all being right, were they
+    independent. The margin is the smallest of any word.
+
+    Args:
+        file: The model.
+        name: The agent's name.
+        tier: Its tier.
+        signature: Which signature reads the text.
+        output: Which of its outputs.
+        classes: The tags, "O", "B-x" and "I-x", in the order of the output.
+        compatible: For each label of `peer` the span labels that go with it. Asked again with
+            that label, the agent leaves out the others.
+        peer: The field whose label that is.
+        expected_ms: What one answer takes, for a budget of milliseconds.
+
+    Raises:
+        ValueError: If `classes` are no tags, the file has no such output, or it has another
+            number of classes.
+    """
+
+    kind = "spans"
+
+    def __init__(
+        self,
+        file: HeadFile,
+        *,
+        name: str,
+        tier: str,
+        signature: str,
+        output: str,
+        classes: Sequence[str],
+        compatible: Mapping[str, Sequence[str]] | None = None,
+        peer: str | None = None,
+        expected_ms: float = 0.0,
+    ) -> None:
+        super().__init__(
+            file,
+            name=name,
+            tier=tier,
+            signature=signature,
+            output=output,
+            classes=check_tags(classes),
+            compatible=compatible,
+            peer=peer,
+            expected_ms=expected_ms,
+        )
+        self._allowed = {
+            label: allowed_tags(self.classes, labels) for label, labels in self.compatible.items()
+        }
+
+    def answer(self, question: Question) -> Answer:
+        """Tags the words of the question's text and joins the tags into spans."""
+        outputs, words = self.file.run(question.text, signature=self.signature)
+        logits = outputs[self.output][0][words.first]
+        hint = question.hints.get(self.peer or "")
+        if hint is not None and hint.value in self._allowed:
+            logits = np.where(self._allowed[hint.value], logits, -np.inf)
+        best = logits.argmax(axis=1)
+        probabilities = _softmax(logits)
+        top = np.partition(probabilities, -2, axis=1)[:, -2:]
+        tags = [self.classes[index] for index in best.tolist()]
+        spans = tuple(decode_tags(tags, words.starts, words.ends))
+        margin = float((top[:, 1] - top[:, 0]).min())
+        return Answer(spans, float(top[:, 1].prod()), margin=margin)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns exp(z − max z) / Σ exp(z − max z) along the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    scaled = np.exp(shifted)
+    return scaled / scaled.sum(axis=-1, keepdims=True)

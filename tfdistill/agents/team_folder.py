@@ -1,0 +1,216 @@
+"""A team as a folder: models, tokenizers, and one manifest that says who does what.
+
+    team/manifest.json        "kind": "team", the plan, the agents, the SHA-256 of each file
+    team/small/model.tflite   one sub-folder per file of heads
+    team/small/tokenizer.json
+
+There is no code in it and nothing is unpickled: an agent is one of the kinds below, made from its
+settings. Only sub-folders and file names of a fixed form are opened, never a path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfdistill.agents.heads import Classifier, HeadFile, Tagger
+from tfdistill.agents.members import Member
+from tfdistill.agents.plan import Plan
+from tfdistill.agents.team import Team
+from tfdistill.agents.verifier import Verifier
+from tfdistill.export.folder import check_free, put_in_place
+from tfdistill.export.manifest import MANIFEST, record_of
+
+__all__ = ["open_team", "save_team"]
+
+_FORMAT = 1
+_FOLDER = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_FILES = {"model.tflite": 2**31, "tokenizer.json": 64 * 2**20}
+_LARGEST_MANIFEST = 16 * 2**20
+_HEADS: dict[str, Callable[..., Member]] = {"classifier": Classifier, "tagger": Tagger}
+
+
+def save_team(
+    path: str | os.PathLike[str],
+    *,
+    plan: Plan,
+    files: Mapping[str, tuple[str | os.PathLike[str], str | os.PathLike[str]]],
+    agents: Mapping[str, Sequence[Mapping[str, Any]]],
+    sample_text: str | None = None,
+) -> Team:
+    """Writes a team as a folder that any process opens with `open_team`, and opens it.
+
+    Args:
+        path: The folder to write. A team that is already there is replaced.
+        plan: The plan.
+        files: For each sub-folder, by its name, a `.tflite` file and its `tokenizer.json`.
+        agents: For each step of the plan its agents, cheapest first, as settings: `agent` is
+            "classifier", "tagger" or "verifier"; the rest are the arguments of `Classifier`,
+            `Tagger` (with `file`, a name of `files`) or `Verifier`.
+        sample_text: A request to measure with.
+
+    Returns:
+        The team, opened from the folder.
+
+    Raises:
+        FileExistsError: If something else is at `path`.
+        TypeError: If the settings of an agent are not those of its kind.
+        ValueError: If a name has another form, or an agent or the plan does not fit.
+    """
+    target = _free(path)
+    for name in files:
+        if not isinstance(name, str) or not _FOLDER.match(name):
+            raise ValueError(
+                f"`files` must have names of lower-case letters, digits and _. Received: {name!r}."
+            )
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
+        folder = Path(scratch) / "team"
+        folder.mkdir()
+        for name, pair in files.items():
+            (folder / name).mkdir()
+            for source, file in zip(pair, _FILES, strict=True):
+                shutil.copyfile(source, folder / name / file)
+        content = {
+            "format": _FORMAT,
+            "kind": "team",
+            "plan": plan.to_dict(),
+            "agents": {step: [dict(settings) for settings in who] for step, who in agents.items()},
+            "sample_text": sample_text,
+            "files": {
+                f"{name}/{file}": asdict(record_of(folder / name / file))
+                for name in files
+                for file in _FILES
+            },
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        open_team(folder)
+        put_in_place(folder, target, scratch=Path(scratch))
+    return open_team(target)
+
+
+def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any) -> Team:
+    """Opens a team's folder.
+
+    Args:
+        path: The folder, as `save_team` wrote it. Every file is checked against its hash.
+        threads: Threads for one run of a model.
+        **settings: What `Team` takes besides: `policy`, `budget`, `max_rounds` and so on.
+
+    Returns:
+        The team.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If it is no team, or a file is missing, changed, or not where it should be.
+
+    Example:
+        >>> open_team("no/such/folder")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `path` must be an existing team folder. Received: path='no/such/folder'.
+    """
+    if not Path(path).is_dir():
+        raise FileNotFoundError(
+            f"`path` must be an existing team folder. Received: path={str(path)!r}."
+        )
+    folder = Path(path).resolve()
+    content = _read_manifest(folder)
+    try:
+        records = {str(name): dict(record) for name, record in content["files"].items()}
+        names = sorted({name.partition("/")[0] for name in records})
+        wanted = {f"{name}/{file}" for name in names for file in _FILES}
+        if set(records) != wanted or not all(_FOLDER.match(name) for name in names):
+            raise ValueError(f"files {sorted(records)[:6]}")
+        plan = Plan.from_dict(content["plan"])
+        described = {
+            str(step): [dict(each) for each in who] for step, who in content["agents"].items()
+        }
+        sample = content["sample_text"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+    for name, record in records.items():
+        _check_file(folder, name, record)
+    files = {
+        name: HeadFile(
+            folder / name / "model.tflite", folder / name / "tokenizer.json", threads=threads
+        )
+        for name in names
+    }
+    try:
+        agents = {
+            step: [_make(dict(each), files) for each in who] for step, who in described.items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"agents ({type(error).__name__}: {error})") from error
+    team = Team(agents=agents, plan=plan, path=folder, **settings)
+    team.sample = sample if isinstance(sample, str) else None
+    return team
+
+
+def _free(path: str | os.PathLike[str]) -> Path:
+    """Returns where a team may be written: a free place, or that of another team."""
+    target = Path(path).absolute()
+    if (target / MANIFEST).is_file() and not target.is_symlink():
+        _read_manifest(target.resolve())
+        return target
+    return check_free(path)
+
+
+def _make(settings: dict[str, Any], files: Mapping[str, HeadFile]) -> Member:
+    kind = settings.pop("agent")
+    if kind == "verifier":
+        return Verifier(settings.pop("compatible"), **settings)
+    if kind not in _HEADS:
+        raise TypeError(f"no agent is a {kind!r}")
+    return _HEADS[kind](files[settings.pop("file")], **settings)
+
+
+def _read_manifest(folder: Path) -> Any:
+    path = _inside(folder, MANIFEST, _LARGEST_MANIFEST)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        kind, version = content["kind"], content["format"]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise _damaged(folder, f"{type(error).__name__}: {error}") from error
+    if kind != "team" or version != _FORMAT:
+        raise _damaged(folder, f"kind {kind!r} of format {version!r}")
+    return content
+
+
+def _check_file(folder: Path, name: str, record: Mapping[str, Any]) -> None:
+    path = _inside(folder, name, _FILES[name.partition("/")[2]])
+    size = path.stat().st_size
+    sha256 = record_of(path).sha256 if size == record.get("size_bytes") else "not computed"
+    if sha256 != record.get("sha256"):
+        raise ValueError(
+            f"{name} in the team {str(folder)!r} must have the hash that {MANIFEST} states. "
+            f"Received: {size} bytes, SHA-256 {sha256}. The file was changed or cut off: save or "
+            "copy the team again."
+        )
+
+
+def _inside(folder: Path, name: str, largest: int) -> Path:
+    """Returns a file of the folder that is safe to open: regular, not a link, not huge."""
+    path = folder / name
+    real = path.resolve()
+    if real != path or not real.is_file() or real.stat().st_size > largest:
+        raise ValueError(
+            f"The team {str(folder)!r} must hold {name} as a regular file of at most {largest} "
+            "bytes, and no link. Save or copy the team again."
+        )
+    return path
+
+
+def _damaged(folder: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{MANIFEST} in {str(folder)!r} must describe a team of format {_FORMAT}. Received one "
+        f"that does not ({reason}). Write it with `save_team`."
+    )
