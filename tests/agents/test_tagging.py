@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tfdistill.agents import Span
+from tfdistill.agents.encoding import TextEncoder
+from tfdistill.agents.tagging import check_tags, decode_tags
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("", []),
+        ("O O", []),
+        ("B-a I-a", [(0, 5, "a")]),
+        ("B-a B-a", [(0, 2, "a"), (3, 5, "a")]),
+        ("I-a I-a", [(0, 5, "a")]),
+        ("B-a I-b", [(0, 2, "a"), (3, 5, "b")]),
+        ("O I-b", [(3, 5, "b")]),
+        ("B-a O I-a", [(0, 2, "a"), (6, 8, "a")]),
+    ],
+)
+def test_tags_become_spans_as_the_conll_evaluation_reads_them(tags: str, expected: list[Any]):
+    words = tags.split()
+    starts = [3 * index for index in range(len(words))]
+
+    spans = decode_tags(words, starts, [start + 2 for start in starts])
+    assert spans == [Span(*each) for each in expected]
+
+
+@pytest.mark.parametrize("tags", [["O", "X-a"], ["O", "B-"], ["B-a"], ["O", "O"], ["O", "b-a"]])
+def test_what_is_no_list_of_tags_is_refused(tags: list[str]):
+    with pytest.raises(ValueError, match="`tags` must be 'O', and 'B-x' and 'I-x'"):
+        check_tags(tags)
+
+
+def test_words_are_places_in_the_raw_text_whatever_the_tokenizer_made_of_it(tokenizer: Any):
+    text = "  Farms,\tWHEATs é corn"
+    ids, words = TextEncoder(tokenizer.to_str(), sequence_length=12).encode_words(text)
+
+    found = [text[start:end] for start, end in zip(words.starts, words.ends, strict=True)]
+    assert found == ["Farms", ",", "WHEATs", "é", "corn"]
+    # [CLS], then farm·s as unknown, the comma, wheat ##s, the e, corn.
+    wheat = tokenizer.token_to_id("wheat")
+    assert ids[words.first[2]] == wheat
+
+
+def test_a_word_that_is_cut_is_whole_and_one_that_begins_too_late_is_left_out(tokenizer: Any):
+    encoder = TextEncoder(tokenizer.to_str(), sequence_length=4)
+    _, words = encoder.encode_words("corn wheat barley")
+
+    assert (words.starts, words.ends) == ([0, 5], [4, 10])
