@@ -8,6 +8,7 @@ of it into labels and spans.
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ class HeadFile:
                 "`model` must have a signature that reads token ids [1, L]. Received: "
                 f"{str(model)!r} with {dict(self._interpreter.signatures)}."
             )
+        self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], tuple[dict[str, np.ndarray], Words]]
         self._kept = OrderedDict()
 
@@ -91,15 +93,17 @@ class HeadFile:
             UnusableTextError: If the text has no word that the tokenizer knows.
         """
         key = signature, text
-        if key in self._kept:
-            return self._kept[key]
-        ids, words = self._encoders[signature].encode_words(text)
-        name, dtype = self._input[signature]
-        outputs = self._interpreter.run({name: ids[None].astype(dtype)}, signature=signature)
-        self._kept[key] = outputs, words
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return outputs, words
+        # A head that a team has given up on may still be inside: nobody else may enter then.
+        with self._lock:
+            if key in self._kept:
+                return self._kept[key]
+            ids, words = self._encoders[signature].encode_words(text)
+            name, dtype = self._input[signature]
+            outputs = self._interpreter.run({name: ids[None].astype(dtype)}, signature=signature)
+            self._kept[key] = outputs, words
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return outputs, words
 
     def forget(self) -> None:
         """Drops the answers that are kept, for what measures time."""
