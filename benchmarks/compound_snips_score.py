@@ -86,12 +86,18 @@ def figures(rows: Sequence[Mapping[str, float]], weights: np.ndarray) -> dict[st
     def total(name: str) -> float:
         return float(np.dot(weights, [row[name] for row in rows]))
 
+    slots = total("slots_found") + total("slots_wanted")
     return {
-        "exact": total("exact") / weights.sum(),
-        "split": total("split") / weights.sum(),
-        "intent": total("intents") / total("parts"),
-        "slot_f1": 2 * total("slots_right") / (total("slots_found") + total("slots_wanted")),
+        "exact": share(total("exact"), float(weights.sum())),
+        "split": share(total("split"), float(weights.sum())),
+        "intent": share(total("intents"), total("parts")),
+        "slot_f1": share(2 * total("slots_right"), slots),
     }
+
+
+def share(part: float, whole: float) -> float:
+    """Returns part / whole, and NaN of nothing: a draw of few requests may have none."""
+    return part / whole if whole else float("nan")
 
 
 def intervals(
@@ -115,12 +121,12 @@ def intervals(
         weights = np.array([np.prod(drawn[list(row)]) for row in sources], float)
         now = {tier: figures(found, weights) for tier, found in rows.items()}
         for tier, found in now.items():
-            values = found | {"ratio": found["exact"] / now["teacher"]["exact"]}
+            values = found | {"ratio": share(found["exact"], now["teacher"]["exact"])}
             for name, value in values.items():
                 seen[tier].setdefault(name, []).append(value)
     return {
         tier: {
-            name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
+            name: (float(np.nanquantile(values, 0.025)), float(np.nanquantile(values, 0.975)))
             for name, values in found.items()
         }
         for tier, found in seen.items()
@@ -174,7 +180,7 @@ def table(result: Mapping[str, Any]) -> str:
         ms = result["ms"]
         lines.append(
             f"| {tier} | {result['size'][tier]:,.0f} | {shown('exact')} "
-            f"| {values['exact'] / teacher:.3f} ({low:.3f}–{high:.3f}) | {shown('slot_f1')} "
+            f"| {share(values['exact'], teacher):.3f} ({low:.3f}–{high:.3f}) | {shown('slot_f1')} "
             f"| {shown('intent')} | {shown('split')} | {ms[tier]:.2f} "
             f"| {ms['teacher'] / ms[tier]:.1f} |"
         )
