@@ -8,8 +8,8 @@ of `clinc150.py`, from its folder (`--distilled`), and a small student is distil
 answers to them. Each row is kept under `--folder`, so the script can be stopped at any moment and
 started again.
 
-Every row begins with the same student and trains as many steps on the teacher's answers as the row
-"trained on", which is the student without any compression. Accuracy is that of the `.tflite` file.
+Every row begins with the same student and trains on the teacher's answers while it is compressed;
+"trained on" is the student that does so without any compression. Accuracy is that of the file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from clinc150_texts import LENGTH, augment, load, word_vectors
 
 import tfdistill as td
 from tfdistill.compress import Cluster, Prune, Quantize
+from tfdistill.compress.technique import WeightSlot
 from tfdistill.students import start_embedding, text_encoder
 
 BATCH, TEMPERATURE = 64, 2.0
@@ -36,26 +37,29 @@ SIZE = {"embedding_dim": 44, "hidden_dim": 64, "intermediate_dim": 256, "num_hea
 BLOCKS = 4
 DOWNLOAD = 150 * 1024  # what a file may weigh after gzip in the joint rows
 
-# The rows: from (student, steps) to (model to train or None, model to export), and the width.
-Made = tuple[keras.Model | None, keras.Model]
-Row = tuple[Callable[[keras.Model, int], Made], str]
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what it makes of the student, how long it trains, how it is stored.
+
+    Attributes:
+        make: From the student and a number of steps to the model to train and export.
+        times: How many times `--steps` it trains; 0 not at all.
+        quantize: Width of the file.
+    """
+
+    make: Callable[[keras.Model, int], keras.Model]
+    times: int = 1
+    quantize: str = "dynamic"
 
 
-def trained(make: Callable[[keras.Model, int], keras.Model], quantize: str = "dynamic") -> Row:
-    """A row that is trained before it is exported."""
-
-    def both(student: keras.Model, steps: int) -> Made:
-        model = make(student, steps)
-        return model, model
-
-    return both, quantize
-
-
-def recipe(*make: Callable[[int], Any], quantize: str = "dynamic") -> Row:
+def recipe(*make: Callable[[int], Any], times: int = 1, quantize: str = "dynamic") -> Row:
     """A row that is a list of transforms, each made for a number of training steps."""
-    return trained(
-        lambda student, steps: td.Compressed(student, recipe=[one(steps) for one in make]), quantize
-    )
+
+    def compressed(student: keras.Model, steps: int) -> keras.Model:
+        return td.Compressed(student, recipe=[one(steps) for one in make])
+
+    return Row(compressed, times=times, quantize=quantize)
 
 
 def pruning(sparsity: float) -> Callable[[int], Prune]:
@@ -88,23 +92,21 @@ def with_blocks(student: keras.Model, *, groups: int) -> keras.Model:
 
 
 ROWS: dict[str, Row] = {
-    "int8": (lambda student, steps: (None, student), "dynamic"),
-    "int8, trained on": trained(lambda student, steps: td.Compressed(student, recipe=[Idle()])),
+    "int8": Row(lambda student, steps: student, times=0),
+    "int8, trained on": recipe(lambda steps: Idle()),
     "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8)),
-    "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8)),
-    "int4, not trained": (
-        lambda student, steps: (None, td.Compressed(student, recipe=[four_bits(steps)])),
-        "int4",
-    ),
+    "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8), times=4),
+    "int4, not trained": recipe(four_bits, times=0, quantize="int4"),
     "int4": recipe(four_bits, quantize="int4"),
-    "4 blocks, int8": trained(lambda student, steps: with_blocks(student, groups=BLOCKS)),
-    "4 blocks, one set, int8": trained(lambda student, steps: with_blocks(student, groups=1)),
     "joint: 60 % zeros, 32 values, int8": recipe(
         pruning(0.6),
         lambda steps: Cluster(number_of_clusters=32, begin_step=2 * steps // 3),
         lambda steps: Quantize(bits=8),
+        times=4,
     ),
-    "joint: 40 % zeros, int4": recipe(pruning(0.4), four_bits, quantize="int4"),
+    "joint: 40 % zeros, int4": recipe(pruning(0.4), four_bits, times=4, quantize="int4"),
+    "4 blocks, int8": Row(lambda student, steps: with_blocks(student, groups=BLOCKS)),
+    "4 blocks, one set, int8": Row(lambda student, steps: with_blocks(student, groups=1)),
 }
 
 
@@ -114,8 +116,6 @@ class Idle(td.compress.WeightTransform):
 
     def create(self, owner: td.Compressed, target: Any) -> Any:
         """Makes a slot that does nothing."""
-        from tfdistill.compress.technique import WeightSlot
-
         return WeightSlot(self, target)
 
 
@@ -248,15 +248,16 @@ def table(options: argparse.Namespace, *, parameters: int) -> str:
             results[name] = found
     plain = results["int8"][0]
     lines = [
-        "| row | seeds | test accuracy | of int8 | file | gzip | gzip of int8 | non-zero | ms |",
-        "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| row | seeds | steps | accuracy | of int8 | file | gzip | gzip of int8 | non-zero | ms |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for name, runs in results.items():
         mean = {key: statistics.mean(run[key] for run in runs) for key in runs[0]}
         accuracies = [run["accuracy"] for run in runs]
         spread = f" ± {statistics.stdev(accuracies):.4f}" if len(runs) > 1 else ""
         lines.append(
-            f"| {name} | {len(runs)} | {mean['accuracy']:.4f}{spread} "
+            f"| {name} | {len(runs)} | {ROWS[name].times * options.steps:,} "
+            f"| {mean['accuracy']:.4f}{spread} "
             f"| {mean['accuracy'] / plain['accuracy']:.1%} | {mean['bytes'] / 1024:.0f} KB "
             f"| {mean['gzip'] / 1024:.0f} KB | {mean['gzip'] / plain['gzip']:.2f} "
             f"| {mean['nonzero']:.0%} | {mean['ms']:.3f} |"
@@ -268,9 +269,9 @@ def table(options: argparse.Namespace, *, parameters: int) -> str:
     }
     lines += [
         "",
-        f"The student has {parameters:,} parameters; each row was trained on for {options.steps:,} "
-        "steps of 64 texts. Zeros and shared values make the download smaller, not the answer "
-        "faster: TFLite multiplies by them like by any number. Four blocks do the work of four.",
+        f"The student has {parameters:,} parameters; a step is of 64 texts. Zeros and shared "
+        "values make the download smaller, not the answer faster: TFLite multiplies by them like "
+        "by any number. Four blocks do the work of four.",
     ]
     if joint:
         best = max(joint, key=joint.__getitem__)
