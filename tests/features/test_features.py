@@ -219,8 +219,7 @@ def test_a_tiny_bert_teaches_the_packages_student_in_three_ways():
             teacher="transformer_layer_1", student="encoder_1/attention", loss="relation_kl"
         ),
     ]
-    adam = keras.optimizers.Adam(0.01)
-    made = distiller(student, bert(), *pairs, optimizer=adam, alpha=0.0, run_eagerly=True)
+    made = distiller(student, bert(), *pairs, optimizer=keras.optimizers.Adam(0.01), alpha=0.0)
     ids, labels = np.tile(IDS, (10, 1)), np.tile(LABELS, 10)
     history = made.fit(ids, labels, batch_size=8, epochs=5, verbose=0).history
     for name in (
