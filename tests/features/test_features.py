@@ -210,6 +210,7 @@ def test_feature_loss_pulls_the_hidden_state_to_the_teachers():
     assert with_it < 0.01 < 0.2 < without
 
 
+@pytest.mark.slow
 def test_a_tiny_bert_teaches_the_packages_student_in_three_ways():
     student = encoder(1, dropout=0.0)
     pairs = [
