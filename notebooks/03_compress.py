@@ -211,8 +211,8 @@ print(td.survey(pruned_file))
 #
 # At 4 bits a weight has fifteen values. What rounding at export costs, if anything, depends on the
 # model; `quantize_aware` trains on the rounded values, on the very grid that the file stores, so
-# what was learned is what is shipped. In a table, a scale for each row would cost as much as the row: here eight rows share
-# one.
+# what was learned is what is shipped. In a table, a scale for each row would cost as much as the
+# row: here eight rows share one.
 
 # %%
 rounded = td.quantize_aware(student, bits=4, rows_per_scale=8)
