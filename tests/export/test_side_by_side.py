@@ -78,7 +78,7 @@ def test_a_file_for_another_length_is_refused(encoder_file: Path) -> None:
     model = keras.Model(ids, keras.layers.Flatten()(keras.layers.Embedding(40, 2)(ids)))
     with pytest.raises(
         ValueError,
-        match=r"one example of the model's input 'ids', shape \(1, 5\). Received: .*\(1, 8\)",
+        match=r"examples of the model's input 'ids', shape \(batch, 5\). Received: .*\(1, 8\)",
     ):
         compare(model, encoder_file, np.ones((3, 5), int))
 

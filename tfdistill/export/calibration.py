@@ -48,6 +48,8 @@ def check_calibration(
             "calibration=None. Pass some hundred training examples, or use quantize='dynamic', "
             "which needs none."
         )
+    if quantize == "int8_16":
+        _refuse_integers(endpoints)
     if one:
         name = next((name for name in endpoints if name == SIGNATURE), next(iter(endpoints)))
         arrays = _arrays(calibration, endpoints[name], "calibration")
@@ -68,6 +70,17 @@ def check_calibration(
             )
         found[name] = _arrays(calibration[plain], endpoint, f"calibration[{plain!r}]")
     return found
+
+
+def _refuse_integers(endpoints: Mapping[str, Endpoint]) -> None:
+    for name, endpoint in endpoints.items():
+        integers = [key for key, spec in endpoint.inputs.items() if spec.dtype.is_integer]
+        if integers:
+            raise ValueError(
+                "`model` must have float inputs for quantize='int8_16', because TensorFlow's "
+                f"converter measures no others there. Received: {name!r} with the integer inputs "
+                f"{integers}. Use quantize='int8' or 'dynamic'."
+            )
 
 
 def _arrays(calibration: Any, endpoint: Endpoint, argument: str) -> dict[str, np.ndarray]:

@@ -23,13 +23,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from tfdistill.export.calibration import examples
+from tfdistill.export.calibration import CALIBRATED, examples
+from tfdistill.export.clipped_masks import clipped_masks
 from tfdistill.export.endpoints import Endpoint
 from tfdistill.export.four_bits import reading_by_lookup, to_four_bits
 from tfdistill.export.quiet import quiet
 
 __all__ = ["convert"]
 
+_INT16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 # The graph's name of an operation holds the names of the layers around it.
 _SCOPE = r'"{op}:", "([^"@]+)@'
@@ -59,12 +61,7 @@ def convert(
     """
     with tempfile.TemporaryDirectory(prefix="tfdistill-") as folder:
         try:
-            lookups = (
-                reading_by_lookup(each.model for each in endpoints.values())
-                if quantize == "int4"
-                else contextlib.nullcontext()
-            )
-            with quiet(), lookups:
+            with quiet(), _rewritten(endpoints, quantize=quantize):
                 _write_saved_model(endpoints, folder)
                 content = _run_converter(
                     folder, endpoints, quantize=quantize, calibration=calibration
@@ -78,6 +75,16 @@ def convert(
                 f"step before conversion: {_first_line(error)} Free some space there, or set the "
                 "environment variable TMPDIR to a folder that has it."
             ) from error
+
+
+def _rewritten(
+    endpoints: Mapping[str, Endpoint], *, quantize: str | None
+) -> contextlib.AbstractContextManager[None]:
+    """Lets the layers compute, for the time being, in the way that suits the mode."""
+    models = [each.model for each in endpoints.values()]
+    if quantize == "int4":
+        return reading_by_lookup(models)
+    return clipped_masks(models) if quantize in CALIBRATED else contextlib.nullcontext()
 
 
 def _write_saved_model(endpoints: Mapping[str, Endpoint], folder: str) -> None:
@@ -114,7 +121,7 @@ def _run_converter(
         converter.representative_dataset = lambda: examples(calibration, endpoints)
         # The second entry leaves operations in float that have no integer kernel.
         converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+            _INT16 if quantize == "int8_16" else tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
             tf.lite.OpsSet.TFLITE_BUILTINS,
         ]
     with warnings.catch_warnings():

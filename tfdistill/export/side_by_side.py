@@ -17,40 +17,51 @@ __all__ = ["FileModel", "dequantize", "quantize"]
 
 
 class FileModel:
-    """Runs a `.tflite` file one example at a time under the names of a Keras model.
+    """Runs a signature of a `.tflite` file under the names of a Keras model.
 
     Args:
-        interpreter: The open file. With several signatures "serving_default" is used.
+        interpreter: The open file.
         named: The model that it was made from.
+        signature: The signature; None takes "serving_default", else the first by name.
 
     Attributes:
         signature: The signature in use.
+        inputs: Its inputs by the model's names.
+        batch_size: How many examples it takes at once; 1 where it takes any number.
 
     Raises:
         ValueError: If the signature's inputs are not those of the model, or it does not take a
             single example.
     """
 
-    def __init__(self, interpreter: Interpreter, named: NamedModel) -> None:
+    def __init__(
+        self, interpreter: Interpreter, named: NamedModel, *, signature: str | None = None
+    ) -> None:
         self._interpreter = interpreter
         names = sorted(interpreter.signatures)
-        name = "serving_default" if "serving_default" in names else names[0]
+        name = signature or ("serving_default" if "serving_default" in names else names[0])
+        if name not in names:
+            raise ValueError(
+                f"`path` must have a signature {name!r}. Received: a file with {names}."
+            )
         self.signature: Signature = interpreter.signatures[name]
-        self._inputs = _match_inputs(named, self.signature)
+        self.inputs = _match_inputs(named, self.signature)
+        sizes = {spec.shape[0] for spec in self.inputs.values()}
+        self.batch_size = 1 if sizes == {-1} else max(sizes)
 
     def run(
         self,
         batch: Mapping[str, np.ndarray],
         reference: Mapping[str, np.ndarray],
         *,
-        tick: Callable[[], object],
+        tick: Callable[[int], object],
     ) -> dict[str, np.ndarray]:
         """Answers for each example of a batch.
 
         Args:
             batch: Arrays by the model's input names, examples along the first axis.
             reference: The model's outputs for the batch, for their names and shapes.
-            tick: Called after each example.
+            tick: Called with the number of examples after each call.
 
         Returns:
             Float32 outputs by the model's output names, examples along the first axis.
@@ -59,17 +70,26 @@ class FileModel:
             ValueError: If the file's outputs are not those of the model.
         """
         outputs = _match_outputs(reference, self.signature)
-        arrays = {spec.name: quantize(batch[name], spec) for name, spec in self._inputs.items()}
+        arrays = {spec.name: quantize(batch[name], spec) for name, spec in self.inputs.items()}
         rows: dict[str, list[np.ndarray]] = {name: [] for name in outputs}
-        for index in range(len(next(iter(arrays.values())))):
+        examples = len(next(iter(arrays.values())))
+        for begin in range(0, examples, self.batch_size):
+            # A last batch that is not full is filled up from the start, and cut afterwards.
+            taken = np.arange(begin, begin + self.batch_size) % examples
             answer = self._interpreter.run(
-                {name: value[index : index + 1] for name, value in arrays.items()},
+                {name: value[taken] for name, value in arrays.items()},
                 signature=self.signature.name,
             )
+            real = min(self.batch_size, examples - begin)
             for name, spec in outputs.items():
-                rows[name].append(dequantize(answer[spec.name], spec))
-            tick()
+                rows[name].append(dequantize(answer[spec.name], spec)[:real])
+            tick(real)
         return {name: np.concatenate(each) for name, each in rows.items()}
+
+    def output_name(self, name: str) -> str:
+        """Returns what the file calls an output of the model."""
+        outputs = self.signature.outputs
+        return name if name in outputs else next(iter(outputs))
 
 
 def quantize(value: np.ndarray, spec: TensorSpec) -> np.ndarray:
@@ -110,10 +130,11 @@ def _match_inputs(named: NamedModel, signature: Signature) -> dict[str, TensorSp
             model_size is None or file_size in (-1, model_size)
             for file_size, model_size in zip(shape[1:], each.shape, strict=True)
         )
-        if not fits or shape[0] not in (-1, 1):
+        if not fits:
             raise ValueError(
-                f"`path` must take one example of the model's input {each.name!r}, shape "
-                f"{(1, *each.shape)}. Received: a file that takes shape {shape}."
+                f"`path` must take examples of the model's input {each.name!r}, shape "
+                f"(batch, {', '.join(map(str, each.shape))}). Received: a file that takes shape "
+                f"{shape}."
             )
     return specs
 

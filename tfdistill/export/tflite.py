@@ -9,6 +9,7 @@ None       float32                      a reference, and the largest
                                         multiplications, faster; needs no data
 "int8"     activations as 8-bit too     convolutional nets and devices without a float unit;
                                         needs `calibration`, and costs a transformer accuracy
+"int8_16"  activations as 16-bit        the same where "int8" costs too much; slower
 "int4"     weights as 4-bit integers    the smallest, for a model trained with
                                         `quantize_aware(bits=4)`; needs the extra `quantizer`
 ========== ============================ =========================================================
@@ -34,7 +35,7 @@ from tfdistill.vetting import remember
 
 __all__ = ["MODES", "plain_model", "to_tflite"]
 
-MODES = (None, "float16", "dynamic", "int8", "int4")
+MODES = (None, "float16", "dynamic", "int8", "int8_16", "int4")
 
 
 def to_tflite(
@@ -60,8 +61,8 @@ def to_tflite(
     "dynamic" is the converter's dynamic-range quantisation: for a kernel one scale per output
     channel, for an embedding table one scale, the largest magnitude being ±127. Tensors of fewer
     than 1,024 numbers stay float. "int8" also stores activations on fixed grids, measured on
-    `calibration`: an attention mask made with a huge negative constant ruins such a grid, so
-    compare before trusting it.
+    `calibration`, "int8_16" with 16 bits. Attention masks are then made by adding −30, because a
+    huge negative constant ruins such a grid; a mask of your own making may do that, so compare.
 
     "int4" stores kernels in 4 bits with one scale per output channel and embedding tables with one
     per row, the largest magnitude being ±7, and computes with 8-bit activations; small kernels and
@@ -75,10 +76,10 @@ def to_tflite(
             parts of one model, such as an encoder and its heads: weights that they have in common
             are in the file once. Nothing is changed.
         path: The file to write. An existing one is replaced, in one step, when all went well.
-        quantize: None, "float16", "dynamic", "int8" or "int4"; see the module's table.
-        calibration: For "int8" only: typical inputs, one array (or a dict by name, or a list in
-            the model's order) with examples along the first axis. 100 to 500 are usual. For a dict
-            of models a dict of such, by signature.
+        quantize: None, "float16", "dynamic", "int8", "int8_16" or "int4"; see the module's table.
+        calibration: For "int8" and "int8_16": typical inputs, one array (or a dict by name, or a
+            list in the model's order) with examples along the first axis. 100 to 500 are usual.
+            For a dict of models a dict of such, by signature.
         batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
             None or "dynamic" leaves the batch open, which costs speed.
         check_survival: Whether zeros, shared values, grids and shared kernels of the model must
