@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import tfdistill
+from tfdistill.agents.chat_command import chat
 
 __all__ = ["main"]
 
@@ -107,6 +108,9 @@ def serve(
         click.echo("Ended.")
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         raise _Failure(str(error)) from error
+
+
+main.add_command(chat)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from tfdistill.agents import Generator
 from tfdistill.agents.chat_command import chat
 from tfdistill.agents.conversation import Conversation
+from tfdistill.cli import main
 
 
 def test_a_conversation_streams_remembers_and_leaves_old_turns_out(generator):
@@ -34,6 +35,6 @@ def test_the_command_streams_an_answer_and_tells_a_wrong_folder(bundles, tmp_pat
 
     assert done.exit_code == 0
     assert done.output == f"> {answer}\n> \n"
-    wrong = CliRunner().invoke(chat, [str(tmp_path / "none")])
+    wrong = CliRunner().invoke(main, ["chat", str(tmp_path / "none")])
     assert wrong.exit_code == 1
     assert "must be an existing bundle folder" in wrong.output
