@@ -16,6 +16,8 @@ from tfdistill.datasets import MINILM, TextData, extract
 from tfdistill.demo import serving, training, truth
 from tfdistill.demo.data import Encoded, encode_texts
 from tfdistill.export import compare, save_bundle, write_report
+from tfdistill.export.mistakes import changes_between, lost_examples
+from tfdistill.export.page import write_page
 from tfdistill.export.report import StageRow, format_table
 
 __all__ = ["run_demo"]
@@ -43,7 +45,8 @@ def run_demo(
         say: Called with a line of text at each step.
 
     Returns:
-        `folder`, with `report.json`, `report.md`, `pareto.png` and `bundle/`.
+        `folder`, with `report.json`, `report.md`, `report.html`, `pareto.png` and
+        `bundle/`.
 
     Raises:
         AssetError: If the teacher cannot be downloaded.
@@ -108,6 +111,21 @@ def run_demo(
 
     notes = truth.notes_on(rows)
     say("\n" + format_table(rows) + "\n\n" + "\n".join(notes))
+    write_page(
+        folder / "report.html",
+        stages=rows,
+        notes=notes,
+        changes=changes_between(
+            texts.test_labels, answers_on_test, predictions, label_names=texts.label_names
+        ),
+        lost=lost_examples(
+            texts.test_texts,
+            texts.test_labels,
+            answers_on_test,
+            predictions,
+            label_names=texts.label_names,
+        ),
+    )
     seconds = time.monotonic() - started
     return write_report(folder, stages=rows, pool=pool, seconds=seconds, notes=notes)
 

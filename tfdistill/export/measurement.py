@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tfdistill.export.costs import EnergyMeter, peak_memory_bytes
 from tfdistill.export.metrics import gzip_bytes
+from tfdistill.export.partitions import partitions_of
 from tfdistill.interpreter import Interpreter, TensorSpec
 
 __all__ = ["Measurement", "measure"]
@@ -40,6 +42,13 @@ class Measurement:
         gzip_bytes: Size of the file after gzip level 9: the download.
         threads: Threads of one call.
         runs: Calls that were timed, warm-up excluded.
+        cpu_s_per_1000: Processor seconds of this process, all threads, for 1,000 calls.
+        joules_per_1000: Energy of the processor packages for 1,000 calls, whatever else they did;
+            None where the counters (RAPL) cannot be read.
+        peak_memory_bytes: What opening and running the file adds to the peak memory of a fresh
+            process that has LiteRT and NumPy loaded; None where that cannot be measured.
+        partitions: Blocks of the graph that XNNPACK runs; None where the library does not tell.
+        outside: Operations outside them, in the file's order; None as well.
     """
 
     latency_ms_p50: float
@@ -50,6 +59,11 @@ class Measurement:
     gzip_bytes: int
     threads: int
     runs: int
+    cpu_s_per_1000: float | None = None
+    joules_per_1000: float | None = None
+    peak_memory_bytes: int | None = None
+    partitions: int | None = None
+    outside: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         return (
@@ -57,8 +71,23 @@ class Measurement:
             f"p50 {self.latency_ms_p50:.3f} ms, p95 {self.latency_ms_p95:.3f} ms, "
             f"p99 {self.latency_ms_p99:.3f} ms with {self.threads} thread"
             f"{'s' if self.threads > 1 else ''} ({self.runs:,} runs), "
-            f"cold start {self.cold_start_ms:.1f} ms"
+            f"cold start {self.cold_start_ms:.1f} ms{self._costs()}"
         )
+
+    def _costs(self) -> str:
+        parts = []
+        if self.cpu_s_per_1000 is not None:
+            parts.append(f"{self.cpu_s_per_1000:.3f} processor s / 1,000")
+        if self.joules_per_1000 is not None:
+            parts.append(f"{self.joules_per_1000:.2f} J / 1,000")
+        if self.peak_memory_bytes is not None:
+            parts.append(f"peak memory {self.peak_memory_bytes / 1024:,.0f} KB")
+        if self.partitions is not None and self.outside is not None:
+            names = f" ({', '.join(self.outside)})" if self.outside else ""
+            parts.append(
+                f"XNNPACK partitions {self.partitions}, outside {len(self.outside)}{names}"
+            )
+        return "".join(f", {part}" for part in parts)
 
 
 def measure(
@@ -68,7 +97,7 @@ def measure(
     inputs: Mapping[str, np.ndarray] | None = None,
     signature: str | None = None,
 ) -> Measurement:
-    """Measures size and latency of a `.tflite` file on this machine.
+    """Measures size, latency and other costs of a `.tflite` file on this machine.
 
     Takes one to two seconds, for a large model up to about ten (of which gzip is a good part).
 
@@ -103,7 +132,11 @@ def measure(
     Interpreter(file, threads=threads).run(inputs, signature=chosen)
     cold_start_ms = 1e3 * (time.perf_counter() - start)
 
-    rounds = list(_timed_rounds(interpreter, inputs, chosen))
+    meter = EnergyMeter()
+    rounds = list(_timed_rounds(interpreter, inputs, chosen, meter))
+    runs = sum(map(len, rounds))
+    layout = partitions_of(file, signature=chosen)
+    peak = peak_memory_bytes(file, signature=chosen, threads=threads, inputs=inputs)
     p50, p95, p99 = np.median([np.percentile(each, _PERCENTILES) for each in rounds], axis=0)
     with open(file, "rb") as stream:
         compressed = gzip_bytes(iter(lambda: stream.read(1 << 20), b""))
@@ -115,12 +148,20 @@ def measure(
         size_bytes=os.path.getsize(file),
         gzip_bytes=compressed,
         threads=threads,
-        runs=sum(map(len, rounds)),
+        runs=runs,
+        cpu_s_per_1000=1e3 * meter.cpu_s / runs,
+        joules_per_1000=None if meter.joules is None else 1e3 * meter.joules / runs,
+        peak_memory_bytes=peak,
+        partitions=None if layout is None else layout[0],
+        outside=None if layout is None else layout[1],
     )
 
 
 def _timed_rounds(
-    interpreter: Interpreter, inputs: Mapping[str, np.ndarray], signature: str
+    interpreter: Interpreter,
+    inputs: Mapping[str, np.ndarray],
+    signature: str,
+    meter: EnergyMeter,
 ) -> Iterator[list[float]]:
     """Yields the milliseconds of each call, round by round; the first round only warms up."""
     start = time.perf_counter()
@@ -130,6 +171,8 @@ def _timed_rounds(
         if index > 1 and now - start > _LIMIT_S:
             return
         times: list[float] = []
+        if index:
+            meter.start()
         # A slow model gets fewer calls, but always one of warm-up and one that counts.
         while not times or (
             now - start < _LIMIT_S
@@ -141,6 +184,7 @@ def _timed_rounds(
             now = time.perf_counter()
             times.append(1e3 * (now - before))
         if index:
+            meter.stop()
             yield times
 
 

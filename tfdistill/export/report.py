@@ -148,7 +148,7 @@ def format_table(rows: Sequence[StageRow]) -> str:
         ------  --------  --------  ----------  --------  ------  ------  ------  ------  ---------
         tflite     0.900     0.800       372 k     186 k  399 KB  200 KB   0.036   0.041          –
     """
-    table = _cells(rows)
+    table = table_cells(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     table.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -171,10 +171,18 @@ def markdown_table(rows: Sequence[StageRow]) -> str:
         >>> print(markdown_table([row]).splitlines()[2])
         | tfidf | 0.900 | 0.800 | – | – | – | – | – | – | 0.500 |
     """
-    return _markdown_lines(_cells(rows))
+    return _markdown_lines(table_cells(rows))
 
 
-def _cells(rows: Sequence[StageRow]) -> list[list[str]]:
+def table_cells(rows: Sequence[StageRow]) -> list[list[str]]:
+    """Returns the truth table as text: the names of the columns, then one line per stage.
+
+    Args:
+        rows: The stages, at least one.
+
+    Raises:
+        ValueError: If there is none.
+    """
     if not rows:
         raise ValueError("`rows` must hold at least one stage. Received: rows=[].")
     columns: list[tuple[str, Any]] = [
