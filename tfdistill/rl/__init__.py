@@ -4,6 +4,8 @@
 equations      `qlearning`: targets and errors; `exploration`: balanced random actions
 teams          `SumMixer` (VDN), `MonotonicMixer` (QMIX)
 learners       `TabularQ`, `IQL`, `VDN`, `QMIX`: `train(steps)`, `greedy_return()`
+budget         `TeamRecord`, `TeamEnv`, `Calibration`, `learn_policy`, `evaluate`
+baselines      `thresholds`, `knn`, `agreement`, `Auction`, `Planner`, `Oracle`
 games          `TwoStepGame`, `ClimbingGame`, `PenaltyGame`, `SwitchGame`, `MatrixGame`
 =============  =======================================================================
 
@@ -14,24 +16,55 @@ Example:
     320
 """
 
+from tfdistill.rl.auction import Auction, Planner
+from tfdistill.rl.baselines import Oracle, Rule, agreement, fixed_tier, knn, random_mix, thresholds
+from tfdistill.rl.budget_game import BudgetGame
+from tfdistill.rl.budget_training import learn_policy, policy_on
+from tfdistill.rl.calibration import Calibration
+from tfdistill.rl.env import TeamEnv
+from tfdistill.rl.evaluation import Evaluation, cluster_interval, evaluate
 from tfdistill.rl.games import ClimbingGame, MatrixGame, PenaltyGame, TwoStepGame
+from tfdistill.rl.imitation import imitate
 from tfdistill.rl.learners import IQL, QMIX, VDN
 from tfdistill.rl.mixers import MonotonicMixer, SumMixer
+from tfdistill.rl.record import TeamRecord
+from tfdistill.rl.recording import LabeledRequest, team_fingerprint
 from tfdistill.rl.switch_game import SwitchGame
 from tfdistill.rl.table_game import TableGame
 from tfdistill.rl.tabular import TabularQ
 
 __all__ = [
+    "Auction",
+    "BudgetGame",
+    "Calibration",
     "ClimbingGame",
+    "Evaluation",
     "IQL",
+    "LabeledRequest",
     "MatrixGame",
     "MonotonicMixer",
+    "Oracle",
     "PenaltyGame",
+    "Planner",
     "QMIX",
+    "Rule",
     "SumMixer",
     "SwitchGame",
     "TableGame",
     "TabularQ",
+    "TeamEnv",
+    "TeamRecord",
     "TwoStepGame",
     "VDN",
+    "agreement",
+    "cluster_interval",
+    "evaluate",
+    "fixed_tier",
+    "imitate",
+    "knn",
+    "learn_policy",
+    "policy_on",
+    "random_mix",
+    "team_fingerprint",
+    "thresholds",
 ]
