@@ -138,16 +138,14 @@ def main() -> None:
     student = given_student(options, data)
     for seed in options.seeds:
         for name in options.only:
-            path = options.folder / f"{_slug(name)}_{seed}.json"
-            if path.exists() or (
-                seed != options.seeds[0] and name in ("int8", "int4, not trained")
-            ):
+            path, row = options.folder / f"{_slug(name)}_{seed}.json", ROWS[name]
+            if path.exists() or (row.times == 0 and seed != options.seeds[0]):
                 continue
-            make, quantize = ROWS[name]
-            to_train, to_export = make(student, options.steps)
-            if to_train is not None:
-                distill(to_train, data, steps=options.steps, rate=1e-3, seed=seed)
-            result = measured(to_export, path.with_suffix(".tflite"), data, quantize=quantize)
+            steps = row.times * options.steps
+            model = row.make(student, steps)
+            if steps:
+                distill(model, data, steps=steps, rate=1e-3, seed=seed)
+            result = measured(model, path.with_suffix(".tflite"), data, quantize=row.quantize)
             path.write_text(json.dumps(result), encoding="utf-8")
             print(seed, name, result, flush=True)
     report = table(options, parameters=student.count_params())
