@@ -1,8 +1,8 @@
 """Labelled texts and pretrained files to work on: your own, or public ones pinned by SHA-256.
 
-`load_reuters` and `load_20newsgroups` give public texts, `read_labelled_text` and `text_data` your
-own, all as one `TextData`. `MINILM` and `SMOLLM2` are checkpoints: `extract(MINILM)` returns a
-Hugging Face folder. Nothing here imports TensorFlow.
+`load_reuters` and `load_20newsgroups` give public texts, `read_labelled_text` with `text_data` or
+`hold_out` your own, all as one `TextData`. `MINILM` and `SMOLLM2` are checkpoints:
+`extract(MINILM)` returns a Hugging Face folder. Nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tfdistill.datasets.assets import (
     read_member,
 )
 from tfdistill.datasets.reuters import load_20newsgroups, load_reuters
+from tfdistill.datasets.splitting import hold_out
 from tfdistill.datasets.text_files import TextData, read_labelled_text, text_data
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "cache_dir",
     "extract",
     "fetch",
+    "hold_out",
     "load_20newsgroups",
     "load_reuters",
     "open_asset",

@@ -23,7 +23,14 @@ from typing import Any
 from tfdistill.export.atomic import replacing
 from tfdistill.export.pareto import draw_pareto
 
-__all__ = ["PoolRow", "StageRow", "format_table", "markdown_table", "write_report"]
+__all__ = [
+    "PoolRow",
+    "StageRow",
+    "format_table",
+    "markdown_table",
+    "read_report",
+    "write_report",
+]
 
 _MISSING = "–"
 
@@ -133,6 +140,36 @@ def write_report(
     with replacing(target / "pareto.png") as temporary:
         draw_pareto(stages, temporary)
     return target
+
+
+def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the `report.json` that `write_report` wrote.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        Its content: "stages", "pool" and "seconds".
+
+    Raises:
+        FileNotFoundError: If the folder holds no report.
+        ValueError: If the file is no such report.
+    """
+    path = Path(folder) / "report.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`folder` must hold a report.json. Received: folder={str(folder)!r}. "
+            "`tfdistill demo` and `tfdistill distill` write one."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for stage in content["stages"]:
+            StageRow(**stage)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"`folder` must hold a report that tfdistill wrote. Received: {str(path)!r} ({error})."
+        ) from error
+    return content
 
 
 def format_table(rows: Sequence[StageRow]) -> str:

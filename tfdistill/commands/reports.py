@@ -1,0 +1,36 @@
+"""`report`: the tables of several runs as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tfdistill.commands.failing import told, write
+
+__all__ = ["report"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def report(runs: tuple[Path, ...], as_json: bool) -> None:
+    """Show the stages of one or more runs in one table, the run's name before the stage's.
+
+    Example: tfdistill report runs/demo runs/few
+    """
+    with told():
+        from tfdistill.export.report import format_table, read_report
+
+        found = {str(run): read_report(run) for run in runs}
+    if as_json:
+        write(found, as_json=True, text="")
+        return
+    from tfdistill.export.report import StageRow
+
+    rows = [
+        StageRow(**{**stage, "stage": f"{Path(run).name}: {stage['stage']}"})
+        for run, content in found.items()
+        for stage in content["stages"]
+    ]
+    click.echo(format_table(rows))
