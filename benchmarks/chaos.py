@@ -155,6 +155,7 @@ def lose_a_node(bundle: Path, texts: list[str], wanted: list[Any], *, count: int
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     other = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
         with AgentPool(bundle, executor="ray", num_agents=2, chunk_size=16) as pool:
