@@ -105,3 +105,14 @@ def test_a_clipped_mask_changes_no_answer_and_no_layer(padded: Any) -> None:
         np.testing.assert_allclose(inside, before, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(model(x), before)
         assert {layer.name: sorted(vars(layer)) for layer in model._flatten_layers()} == names
+
+
+def test_a_float_student_masks_by_one_addition_and_answers_as_before(
+    padded: Any, tmp_path: Path, read_tensors: Any
+) -> None:
+    model = text_encoder(num_layers=1, **SIZES)
+    path = to_tflite(model, tmp_path / "model.tflite", quantize=None)
+    names = [name for name, _, _ in read_tensors(path)]
+    assert any("softmax" in name for name in names)
+    assert not [name for name in names if "softmax" in name and "Select" in name]
+    compare(model, path, padded(model)).assert_close(quantize=None)

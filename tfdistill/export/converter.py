@@ -24,7 +24,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from tfdistill.export.calibration import CALIBRATED, examples
-from tfdistill.export.clipped_masks import clipped_masks
+from tfdistill.export.clipped_masks import clipped_masks, own_blocks
 from tfdistill.export.endpoints import Endpoint
 from tfdistill.export.four_bits import reading_by_lookup, to_four_bits
 from tfdistill.export.quiet import quiet
@@ -84,7 +84,9 @@ def _rewritten(
     models = [each.model for each in endpoints.values()]
     if quantize == "int4":
         return reading_by_lookup(models)
-    return clipped_masks(models) if quantize in CALIBRATED else contextlib.nullcontext()
+    if quantize in CALIBRATED:
+        return clipped_masks(models)
+    return clipped_masks(own_blocks(models), below=1e4)
 
 
 def _write_saved_model(endpoints: Mapping[str, Endpoint], folder: str) -> None:
