@@ -40,7 +40,9 @@ def their_wrapper(kernel: np.ndarray, *, method: str, with_zero: bool, aggregati
     )
 
 
-SETTINGS = [(name, how, zero) for name in NAMES for how in ("sum", "mean") for zero in (0, 1)]
+SETTINGS = [
+    (name, how, zero) for name in NAMES for how in ("sum", "mean") for zero in (False, True)
+]
 
 
 @pytest.mark.parametrize(
