@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 
 from tfdistill import Distiller
 
@@ -29,6 +30,7 @@ def network(units: int) -> keras.Model:
     )
 
 
+@pytest.mark.slow
 def test_a_distilled_student_is_nearer_to_its_teacher_and_better_than_its_twin():
     test_x, test_y = sampled(2000, seed=2)
     x, y = sampled(ROWS, seed=1)

@@ -59,6 +59,7 @@ def test_training_is_the_same_to_the_bit_with_the_monitor(every: int, compress: 
     assert {name: watched_history[name] for name in history} == history
 
 
+@pytest.mark.slow
 def test_without_labels_training_is_the_same_too_and_no_alpha_is_suggested():
     monitor = LossMonitor(every=4)
     plain, watched = run(None, y=None, metrics=())[0], run(monitor, y=None, metrics=())[0]

@@ -152,6 +152,7 @@ def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
     assert all(answers[i].label == labels[i] for i in range(40) if i != 13)
 
 
+@pytest.mark.slow
 def test_text_that_kills_slowly_is_given_up_at_last(
     ray_session: Any, bundle: Path, deadly: None, monkeypatch: pytest.MonkeyPatch
 ):

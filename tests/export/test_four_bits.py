@@ -88,6 +88,7 @@ def test_the_levels_in_the_file_are_those_that_were_trained(
 
 
 @needs_quantizer
+@pytest.mark.slow
 def test_a_file_of_4_bits_takes_at_most_60_percent_of_8_bits_at_width_128(tmp_path: Path) -> None:
     model = text_encoder(
         vocabulary_size=5000,

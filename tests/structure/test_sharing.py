@@ -152,6 +152,7 @@ def test_a_shared_kernel_advances_its_schedule_once_per_step():
     assert block_names(plain) == ["encoder_0"] * 2
 
 
+@pytest.mark.slow
 def test_a_trained_shared_student_answers_the_same_after_loading(tmp_path):
     shared = td.share_layers(build(num_layers=3), groups=2)
     shared.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

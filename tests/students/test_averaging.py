@@ -111,6 +111,7 @@ def test_averaged_students_are_a_new_model(student: keras.Model):
         np.testing.assert_array_equal(after, array)
 
 
+@pytest.mark.slow
 def test_averaging_beats_each_student_that_learned_on_its_own_shard(student: keras.Model):
     # Each shard lacks most of one class, as data of different owners do.
     x, y = make_data(seed=1, count=900)

@@ -100,6 +100,7 @@ def test_the_loss_of_a_head_is_the_distillers_two_terms():
     np.testing.assert_allclose(got[0], 0.25 * hard + 0.75 * np.asarray(soft), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_heads_are_trained_together_each_on_its_own_texts(ids: np.ndarray):
     """Slots say nothing in the second half, intents nothing in the first: both are learned."""
     slots, intent = ids % 3, (ids[:, 0] > 5).astype(int)

@@ -62,7 +62,7 @@ def score_language_model(
         >>> from tfdistill.students import causal_lm
         >>> model = causal_lm(vocabulary_size=8, num_layers=1, hidden_dim=4, num_heads=1,
         ...                   intermediate_dim=4, seed=0)
-        >>> model.get_layer("token_embedding").embeddings.assign(np.zeros((8, 4)))
+        >>> _ = model.get_layer("token_embedding").embeddings.assign(np.zeros((8, 4)))
         >>> scores = score_language_model(model, [[1, 2, 3]], teacher=model)
         >>> round(scores.perplexity, 3), scores.agreement, scores.num_tokens  # even: 1 in 8
         (8.0, 1.0, 2)
@@ -96,7 +96,7 @@ def score_language_model(
     known = teacher is not None
     return LanguageScores(
         perplexity=math.exp(loss),
-        agreement=same if known else None,
+        agreement=float(same) if known else None,
         kl=max(divergence, 0.0) if known else None,
         num_tokens=count,
     )
