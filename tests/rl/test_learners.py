@@ -187,3 +187,11 @@ def test_rewards_that_are_not_finite_stop_the_training():
 def test_the_class_that_only_plays_says_so():
     with pytest.raises(TypeError, match="Learner learns nothing by itself"):
         Learner(rl.TwoStepGame()).values(tf.constant([[0, 0]]))
+
+
+def test_the_bar_counts_the_steps_of_this_training_alone(capsys):
+    learner = rl.TabularQ(rl.TwoStepGame(), seed=0)
+    learner.train(steps=320)
+    learner.train(steps=640, progress=True)
+
+    assert "640/640" in capsys.readouterr().err

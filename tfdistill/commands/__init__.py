@@ -6,6 +6,7 @@ models         `compress`, `export`, `compare`: Keras files and `.tflite` files
 bundles        `inspect`, `measure`, `predict`: what a device has; no TensorFlow
 reports        `report`: runs side by side
 servers        `serve`: a bundle or a team over HTTP
+(agents)       `chat`, in `tfdistill.agents.chat_command`
 =============  ==================================================================
 
 Exit codes: 0 all is well, 1 it could not be done (one line on standard error says why), 2 the

@@ -116,9 +116,10 @@ class Learner:
             The last report of `iterate`.
         """
         report: dict[str, float] = {}
+        before = self.steps
         with tqdm(total=steps, disable=not progress, unit="step", desc="learning") as bar:
             for report in self.iterate(steps):
-                bar.update(int(report["steps"]) - bar.n if bar.n else CHUNK * self.num_episodes)
+                bar.update(int(report["steps"]) - before - bar.n)
         return report
 
     def greedy_return(self, *, episodes: int = 1, seed: int = 0) -> float:
