@@ -155,7 +155,7 @@ def test_all(python: Path, rest: list[str]) -> int:
 
 def test_slow(python: Path, rest: list[str]) -> int:
     """Runs the slow tests alone; having none is no failure."""
-    code = run(python, "-m", "pytest", "--durations=10", "-m", "slow", *rest)
+    code = run(python, "-m", "pytest", *SIDE_BY_SIDE, "--durations=10", "-m", "slow", *rest)
     return 0 if code == NO_TESTS_COLLECTED else code
 
 
