@@ -67,12 +67,29 @@ def test_each_layer_is_found_in_the_file_and_close(
     report = compare(student, sized_file, ids, layers=True).parts[0]
     names = [layer.name for layer in report.layers]
     # Both passes through the shared block, whose layers the file has twice.
-    assert {"token_embedding", "encoder_0/attention/query#2", "encoder_0#2", "pooling"} <= {*names}
+    assert {
+        "token_embedding",
+        "encoder_0/attention/query#2",
+        "encoder_0#2",
+        "pooling",
+        "logits",
+    } <= {*names}
     assert names.index("encoder_0") < names.index("encoder_0#2") < names.index("pooling")
     # Kernels and activations are off by up to 1/254 of their range at every product; ten products
     # deep that adds up to some 3 % (measured: at most 2.1 %).
     assert all(layer.relative < 0.1 for layer in report.layers)
     assert report.first_drift() is None
+
+
+def test_what_the_model_returns_is_compared_with_what_the_file_returns(tmp_path: Path) -> None:
+    # In the file the last tensor has the name of an output, and only a bias has the layer's.
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="last")])
+    model.layers[0].bias.assign([1.0, 2.0, 3.0])
+    path = to_tflite(model, tmp_path / "m.tflite", quantize=None)
+
+    (last,) = compare(model, path, np.eye(4, dtype="float32"), layers=True).layers
+
+    assert last.name == "last" and last.relative < 1e-6
 
 
 def test_the_first_layer_that_drifts_is_named(

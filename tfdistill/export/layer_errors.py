@@ -63,8 +63,8 @@ def layer_errors(
         One entry per output of a layer that is found in the file, in the order of the model.
     """
     with _recording(named.model) as calls:
-        named(example)
-    tensors = _tensors(path, specs, example, signature=signature)
+        answers = named(example)
+    tensors, results = _tensors(path, specs, example, signature=signature)
     found = []
     for name, layer_name, output in calls:
         scope = re.compile(rf"(^|[/;]){re.escape(layer_name)}(_\d+)?([/;]|$)")
@@ -73,6 +73,9 @@ def layer_errors(
             for tensor, value in tensors
             if value.size == output.size and scope.search(tensor)
         ]
+        # What the model returns has the name of an output in the file, not that of its layer.
+        if any(np.array_equal(output, keras.ops.convert_to_numpy(a)) for a in answers.values()):
+            same_size = [v.reshape(output.shape) for v in results if v.size == output.size]
         if same_size and output.size > 1:
             nearest = min(same_size, key=lambda value: float(np.abs(value - output).mean()))
             errors = np.abs(nearest - output)
@@ -152,8 +155,11 @@ def _tensors(
     example: Mapping[str, np.ndarray],
     *,
     signature: str,
-) -> list[tuple[str, np.ndarray]]:
-    """Runs the file on plain kernels, which keep every tensor; returns the float ones by name."""
+) -> tuple[list[tuple[str, np.ndarray]], list[np.ndarray]]:
+    """Runs the file on plain kernels, which keep every tensor.
+
+    Returns the float ones that the run computed, by name, and the outputs of the signature.
+    """
     from ai_edge_litert import interpreter as litert
 
     engine = litert.Interpreter(
@@ -163,18 +169,39 @@ def _tensors(
     )
     engine.allocate_tensors()
     runner = engine.get_signature_runner(signature)
-    runner(**{spec.name: quantize(example[name], spec) for name, spec in specs.items()})
+    results = runner(**{spec.name: quantize(example[name], spec) for name, spec in specs.items()})
+    outputs = runner.get_output_details()
     graph = runner._subgraph_index
+    computed = _computed(path, graph)
     found = []
     for detail in engine.get_tensor_details(graph):
+        if detail["index"] not in computed:
+            continue
         try:
             value = engine.get_tensor(detail["index"], graph)
         except ValueError:  # a tensor without data
             continue
-        scale, zero_point = detail["quantization"]
-        if value.dtype == np.float32:
-            found.append((detail["name"], value))
-        elif scale:
-            spec = TensorSpec("", value.shape, value.dtype, float(scale), int(zero_point))
-            found.append((detail["name"], dequantize(value, spec)))
-    return found
+        if (real := _real(value, detail)) is not None:
+            found.append((detail["name"], real))
+    real_results = (_real(value, outputs[name]) for name, value in results.items())
+    return found, [value for value in real_results if value is not None]
+
+
+def _computed(path: Path, graph: int) -> set[int]:
+    """Returns the tensors that an operation of a graph writes: a bias is no layer's output."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    subgraph = schema.Model.GetRootAs(path.read_bytes(), 0).Subgraphs(graph)
+    operators = (subgraph.Operators(index) for index in range(subgraph.OperatorsLength()))
+    return {int(tensor) for one in operators for tensor in one.OutputsAsNumpy()}
+
+
+def _real(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray | None:
+    """Returns a tensor's real numbers; None if it holds none."""
+    if value.dtype == np.float32:
+        return value
+    scale, zero_point = detail["quantization"]
+    if not scale:
+        return None
+    spec = TensorSpec("", value.shape, value.dtype, float(scale), int(zero_point))
+    return dequantize(value, spec)
