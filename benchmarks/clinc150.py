@@ -20,6 +20,7 @@ import argparse
 import json
 import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -33,24 +34,26 @@ from tfdistill.answers.top_k import INPUTS
 from tfdistill.students import any_length, shared_rows, start_embedding, text_encoder
 
 BATCH, TEMPERATURE = 64, 2.0
-RATES = {"small": 4e-3, "base": 2e-3}
+COPIES = 41  # of each text
+EPOCHS = {"small": 1, "base": 2}  # passes over all of them
+RATES = {"small": 3e-3, "base": 1.5e-3}
 WINDOW = 64  # batches that are sorted by length together
 SIZES = {
     "small": {
-        "num_rows": 4200,
-        "embedding_dim": 72,
-        "num_layers": 1,
+        "num_rows": 4250,
+        "embedding_dim": 64,
+        "num_layers": 2,
         "hidden_dim": 80,
         "num_heads": 2,
-        "intermediate_dim": 160,
+        "intermediate_dim": 128,
     },
     "base": {
-        "num_rows": 6500,
-        "embedding_dim": 112,
-        "num_layers": 1,
-        "hidden_dim": 128,
-        "num_heads": 2,
-        "intermediate_dim": 128,
+        "num_rows": 5300,
+        "embedding_dim": 96,
+        "num_layers": 2,
+        "hidden_dim": 160,
+        "num_heads": 4,
+        "intermediate_dim": 320,
     },
 }
 KINDS = ("labels", "augmented", "distilled")
@@ -64,9 +67,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--copies", type=int, default=20, help="augmented copies of each text")
+    parser.add_argument("--copies", type=int, default=COPIES, help="augmented copies of each text")
     parser.add_argument("--only-report", action="store_true", help="train no student")
-    parser.add_argument("--epochs", type=int, default=2, help="passes over the augmented texts")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     data = load(options.data)
@@ -76,19 +78,18 @@ def main() -> None:
     for kind in options.kinds:
         for seed in options.seeds:
             for size in options.sizes:
-                path = options.folder / _file(size, kind, seed, options)
+                path = options.folder / student_file(size, kind, seed, options.copies)
                 if path.exists() or options.only_report:
                     continue
-                student = start(size, seed, data, vectors)
+                student = start(SIZES[size], seed, data, vectors)
                 if kind == "distilled":
-                    answers = options.folder / f"answers_{teacher.kind}_{options.copies}"
-                    cache = td.TeacherCache.build(teacher.model, ids, answers, batch_size=128)
-                    distill(student, cache, ids, labels, size=size, seed=seed, options=options)
+                    cache = answered(teacher, ids, options.folder)
+                    distill(student, cache, ids, labels, size=size, seed=seed)
                 else:
                     rows = (ids, labels)
                     if kind == "labels":
                         rows = (data.ids["train"], data.labels["train"])
-                    fit(student, *rows, size=size, seed=seed, steps=steps_of(ids, options))
+                    fit(student, *rows, size=size, seed=seed, steps=steps_of(size, ids))
                 score = {
                     "accuracy": accuracy(student, data, "test"),
                     "val": accuracy(student, data, "val"),
@@ -102,10 +103,10 @@ def main() -> None:
     print(report)
 
 
-def start(size: str, seed: int, data: Intents, vectors: np.ndarray) -> keras.Model:
+def start(sizes: Mapping[str, int], seed: int, data: Intents, vectors: np.ndarray) -> keras.Model:
     """Builds a student whose words start from what the teacher knows of them."""
     keras.utils.set_random_seed(seed)
-    sizes = dict(SIZES[size])
+    sizes = dict(sizes)
     row_of_token, owners = shared_rows(
         vectors,
         counts=np.bincount(data.ids["train"].ravel(), minlength=len(data.kept_ids)),
@@ -125,6 +126,17 @@ def start(size: str, seed: int, data: Intents, vectors: np.ndarray) -> keras.Mod
     return start_embedding(student, teacher_table=vectors, kept_ids=owners)
 
 
+def answered(teacher: Teacher, ids: np.ndarray, folder: Path) -> td.TeacherCache:
+    """Asks the teacher about all texts, or opens its answers."""
+    return td.TeacherCache.build(
+        teacher.files,
+        ids,
+        folder / f"answers_{teacher.kind}_{len(ids)}",
+        batch_size=256,
+        fingerprint=teacher.files.fingerprint,
+    )
+
+
 def distill(
     student: keras.Model,
     cache: td.TeacherCache,
@@ -133,13 +145,13 @@ def distill(
     *,
     size: str,
     seed: int,
-    options: argparse.Namespace,
 ) -> None:
     """Trains a student on the teacher's answers alone."""
     model = td.Distiller(student=any_length(student), teacher=cache)
-    model.compile(_optimizer(size, steps_of(ids, options)), alpha=0.0, temperature=TEMPERATURE)
+    optimizer = muon(RATES[size], steps_of(size, ids))
+    model.compile(optimizer, alpha=0.0, temperature=TEMPERATURE)
     windows = cache.dataset(ids, labels, batch_size=BATCH * WINDOW, seed=seed)
-    model.fit(like_length(windows, seed=seed), epochs=options.epochs, verbose=2)
+    model.fit(like_length(windows, seed=seed), epochs=EPOCHS[size], verbose=2)
 
 
 def fit(
@@ -154,7 +166,7 @@ def fit(
     """Trains a student on labels, for as many steps."""
     model = any_length(student)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(_optimizer(size, steps), loss=loss)
+    model.compile(muon(RATES[size], steps), loss=loss)
     rows = tf.data.Dataset.from_tensor_slices(({INPUTS: ids}, labels))
     windows = rows.shuffle(len(ids), seed=seed).repeat().batch(BATCH * WINDOW)
     batches = like_length(windows, seed=seed).map(lambda inputs, label: (inputs[INPUTS], label))
@@ -181,9 +193,9 @@ def like_length(windows: tf.data.Dataset, *, seed: int) -> tf.data.Dataset:
     return windows.flat_map(split).prefetch(4)
 
 
-def steps_of(ids: np.ndarray, options: argparse.Namespace) -> int:
-    """Returns the number of optimizer steps of every student."""
-    return math.ceil(len(ids) / BATCH) * options.epochs
+def steps_of(size: str, ids: np.ndarray) -> int:
+    """Returns the number of optimizer steps of every student of a size."""
+    return math.ceil(len(ids) / BATCH) * EPOCHS[size]
 
 
 def accuracy(student: keras.Model, data: Intents, split: str) -> float:
@@ -194,19 +206,22 @@ def accuracy(student: keras.Model, data: Intents, split: str) -> float:
 
 def table(options: argparse.Namespace, teacher: Teacher) -> str:
     """Returns the scores of all finished students as Markdown."""
-    whole, cut = teacher.scores[teacher.kind]["test"], teacher.scores[teacher.kind]["cut test"]
+    whole, cut = teacher.scores[teacher.kind]["test"], teacher.scores[teacher.kind]["files test"]
     lines = [
         "Teachers, with their whole vocabulary: "
         + ", ".join(f"MiniLM {kind} {score['test']:.4f}" for kind, score in teacher.scores.items()),
-        f"(the {teacher.kind} one, better on the validation texts, answers the texts; seen through "
-        f"the students' vocabulary, as it does so, it has {cut:.4f}).",
+        f"(the {teacher.kind} one, better on the validation texts, answers the texts; as it does "
+        f"so, in 8 bits and through the students' vocabulary, it has {cut:.4f}).",
         "",
         f"| student | parameters | trained on | accuracy | of {whole:.4f} | of {cut:.4f} |",
         "| --- | --: | --- | --: | --: | --: |",
     ]
     for size in options.sizes:
         for kind in options.kinds:
-            paths = [options.folder / _file(size, kind, seed, options) for seed in options.seeds]
+            paths = [
+                options.folder / student_file(size, kind, seed, options.copies)
+                for seed in options.seeds
+            ]
             texts = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
             scores = [json.loads(text) for text in texts]
             if not scores:
@@ -222,14 +237,15 @@ def table(options: argparse.Namespace, teacher: Teacher) -> str:
     return "\n".join(lines)
 
 
-def _file(size: str, kind: str, seed: int, options: argparse.Namespace) -> str:
-    return f"{size}_{kind}_{seed}_{options.copies}x{options.epochs}.json"
+def student_file(size: str, kind: str, seed: int, copies: int) -> str:
+    """Names the score of a student; its model lies beside it as `.keras`."""
+    return f"{size}_{kind}_{seed}_{copies}x{EPOCHS[size]}.json"
 
 
-def _optimizer(size: str, steps: int) -> keras.optimizers.Optimizer:
+def muon(rate: float, steps: int) -> keras.optimizers.Optimizer:
     """Muon for the matrices between words and answers, Adam for all else."""
     return keras.optimizers.Muon(
-        keras.optimizers.schedules.CosineDecay(RATES[size], steps),
+        keras.optimizers.schedules.CosineDecay(rate, steps),
         exclude_embeddings=False,
         exclude_layers=["token_embedding", "embedding_projection", "logits"],
         weight_decay=None,

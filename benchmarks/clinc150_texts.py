@@ -88,9 +88,12 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes varied copies of each training text, for the teacher to label.
 
-    One copy in six is the beginning of one text and the end of another of the same intent.
-    Then, in every copy, up to 20 % of the tokens are dropped and up to 30 % swapped for one of
-    the 8 nearest by their vectors; each copy draws its own two rates.
+    One copy in six is the beginning of one text and the end of another of the same intent. Then,
+    in every copy, up to 20 % of the tokens are dropped and up to 30 % swapped: in the first half
+    of the copies for one of the 8 nearest by their vectors, in the others for a word that counts
+    the token among *its* 9 nearest, the rarer the likelier. The latter is how the student hears
+    what the teacher makes of words that few or no training texts have. Each copy draws its own
+    two rates.
 
     Args:
         data: The texts.
@@ -105,16 +108,59 @@ def augment(
     """
     generator = np.random.default_rng(seed)
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    nearest = np.argsort(-(vectors @ vectors.T), axis=1)[:, 1 : NEIGHBORS + 1].astype(np.int32)
     special = np.isin(data.kept_ids, SPECIAL)
+    near = _Near(vectors, special)
+    rare = _Rare(vectors, special, np.bincount(data.ids["train"].ravel(), minlength=len(vectors)))
     rows, labels = [data.ids["train"]], data.labels["train"]
-    for _ in range(copies):
+    for number in range(copies):
         made = _splice(data.ids["train"], labels, generator, share=1 / 6)
-        made = _swap(made, nearest, special, generator, highest_rate=0.3)
+        made = _swap(made, near if number < copies // 2 else rare, generator, highest_rate=0.3)
         rows.append(_drop(made, special, generator, highest_rate=0.2))
     ids, labels = np.concatenate(rows), np.tile(labels, copies + 1)
     order = np.argsort(np.sum(ids != PADDING, axis=1), kind="stable")
     return ids[order], labels[order]
+
+
+class _Near:
+    """Draws one of the nearest words of each token; special tokens stay and are never drawn."""
+
+    def __init__(self, vectors: np.ndarray, special: np.ndarray) -> None:
+        self._words = np.argsort(-(vectors @ vectors.T), axis=1)[:, 1 : NEIGHBORS + 1]
+        self._special = special
+
+    def draw(self, ids: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        chosen = self._words[ids, generator.integers(0, NEIGHBORS, ids.shape)]
+        return np.where(self._special[ids] | self._special[chosen], ids, chosen)
+
+
+class _Rare:
+    """Draws a word that has each token among its nearest training words, with odds 1 / (1 + n).
+
+    n is how often the training texts have the word.
+    """
+
+    def __init__(self, vectors: np.ndarray, special: np.ndarray, counts: np.ndarray) -> None:
+        training = np.flatnonzero((counts > 0) & ~special)
+        nearest = training[np.argsort(-(vectors @ vectors[training].T), axis=1)[:, :9]]
+        pairs = [
+            (token, word)
+            for word in np.flatnonzero(~special)
+            for token in nearest[word]
+            if token != word
+        ]
+        tokens, self._words = np.array(sorted(pairs)).T
+        # All words of a token lie side by side; a draw is a place between its first and its last.
+        odds = np.cumsum(1.0 / (1.0 + counts[self._words]))
+        ends = np.searchsorted(tokens, np.arange(len(vectors)), side="right")
+        self._odds = odds
+        self._high = np.concatenate([[0.0], odds])[ends]
+        self._low = np.concatenate([[0.0], self._high])[:-1]
+
+    def draw(self, ids: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        low, high = self._low[ids], self._high[ids]
+        place = low + (high - low) * generator.random(ids.shape)
+        index = np.minimum(np.searchsorted(self._odds, place, side="right"), len(self._words) - 1)
+        return np.where(high > low, self._words[index], ids)
 
 
 def _splice(
@@ -137,17 +183,15 @@ def _splice(
 
 def _swap(
     ids: np.ndarray,
-    nearest: np.ndarray,
-    special: np.ndarray,
+    words: _Near | _Rare,
     generator: np.random.Generator,
     *,
     highest_rate: float,
 ) -> np.ndarray:
-    """Swaps tokens for near ones; special tokens stay."""
+    """Swaps tokens for other words."""
     rates = generator.uniform(0, highest_rate, (len(ids), 1))
-    chosen = nearest[ids, generator.integers(0, NEIGHBORS, ids.shape)]
-    swapped = (generator.random(ids.shape) < rates) & ~special[ids] & ~special[chosen]
-    return np.where(swapped, chosen, ids)
+    chosen = words.draw(ids, generator)
+    return np.where(generator.random(ids.shape) < rates, chosen, ids).astype(np.int32)
 
 
 def _drop(

@@ -2,14 +2,14 @@
 
     python benchmarks/compress_clinc150.py --data FOLDER
 
-FOLDER holds `data_full.json` of CLINC150 (Larson et al. 2019). Teacher, texts and answers are those
-of `clinc150.py`, from its folder (`--distilled`), and a small student is distilled from them. Or
-`--student`, `--rows` and `--answers` name a student that is trained already, its texts and the
-answers to them. Each row is kept under `--folder`, so the script can be stopped at any moment and
+FOLDER holds `data_full.json` of CLINC150 (Larson et al. 2019). Teacher, texts, answers and the
+small students are those of `clinc150.py --sizes small --kinds distilled`, from its folder
+(`--distilled`). Each row is kept under `--folder`, so the script can be stopped at any moment and
 started again.
 
-Every row begins with the same student and trains on the teacher's answers while it is compressed;
-"trained on" is the student that does so without any compression. Accuracy is that of the file.
+All rows of a seed begin with that seed's student and train on the teacher's answers while it is
+compressed; "trained on" is the student that does so without any compression. Accuracy is that of
+the file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import clinc150
 import keras
 import numpy as np
 from clinc150_teacher import best_teacher
-from clinc150_texts import LENGTH, augment, load, word_vectors
+from clinc150_texts import LENGTH, Intents, augment, load, word_vectors
 
 import tfdistill as td
-from tfdistill.compress import Cluster, Prune, Quantize
+from tfdistill.compress import Cluster, Prune, Quantize, check_survival
 from tfdistill.compress.technique import WeightSlot
-from tfdistill.students import start_embedding, text_encoder
+from tfdistill.students import at_length
 
-BATCH, TEMPERATURE = 64, 2.0
-SIZE = {"embedding_dim": 44, "hidden_dim": 64, "intermediate_dim": 256, "num_heads": 2}
+BATCH, TEMPERATURE, RATE = 64, 2.0, 2e-3
 BLOCKS = 4
 DOWNLOAD = 150 * 1024  # what a file may weigh after gzip in the joint rows
 
@@ -43,12 +43,12 @@ class Row:
     """One row: what it makes of the student, how long it trains, how it is stored.
 
     Attributes:
-        make: From the student and a number of steps to the model to train and export.
+        make: From the student, a number of steps and `Texts` to the model to train and export.
         times: How many times `--steps` it trains; 0 not at all.
         quantize: Width of the file.
     """
 
-    make: Callable[[keras.Model, int], keras.Model]
+    make: Callable[[keras.Model, int, Texts], keras.Model]
     times: int = 1
     quantize: str = "dynamic"
 
@@ -56,7 +56,7 @@ class Row:
 def recipe(*make: Callable[[int], Any], times: int = 1, quantize: str = "dynamic") -> Row:
     """A row that is a list of transforms, each made for a number of training steps."""
 
-    def compressed(student: keras.Model, steps: int) -> keras.Model:
+    def compressed(student: keras.Model, steps: int, data: Texts) -> keras.Model:
         return td.Compressed(student, recipe=[one(steps) for one in make])
 
     return Row(compressed, times=times, quantize=quantize)
@@ -72,32 +72,27 @@ def four_bits(steps: int) -> Quantize:
     return Quantize(bits=4, rows_per_scale=8)
 
 
-def with_blocks(student: keras.Model, *, groups: int) -> keras.Model:
-    """Makes a student of four blocks, each of which starts as a copy of the given one's first."""
-    config = {layer.name: layer for layer in student.layers}
-    block = config["encoder_0"]
-    deep = text_encoder(
-        vocabulary_size=config["token_embedding"].input_dim,
-        sequence_length=LENGTH,
-        num_layers=BLOCKS,
-        groups=groups,
-        num_classes=student.output_shape[-1],
-        dropout=0.0,
-        seed=0,
-        **SIZE,
-    )
-    for layer in deep.layers:
-        layer.set_weights(config.get(layer.name, block).get_weights())
-    return deep
+def with_blocks(*, groups: int) -> Row:
+    """A student of four blocks, each of which starts as a copy of the given one's first."""
+
+    def make(student: keras.Model, steps: int, data: Texts) -> keras.Model:
+        sizes = clinc150.SIZES["small"] | {"num_layers": BLOCKS, "groups": groups}
+        deep = clinc150.start(sizes, 0, data.intents, data.vectors)
+        given = {layer.name: layer for layer in student.layers}
+        for layer in deep.layers:
+            layer.set_weights(given.get(layer.name, given["encoder_0"]).get_weights())
+        return at_length(deep, None)
+
+    return Row(make, times=4)
 
 
 ROWS: dict[str, Row] = {
-    "int8": Row(lambda student, steps: student, times=0),
-    "int8, trained on": recipe(lambda steps: Idle()),
-    "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8)),
+    "int8": Row(lambda student, steps, data: student, times=0),
+    "int8, trained on": recipe(lambda steps: Idle(), times=4),
+    "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8), times=4),
     "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8), times=4),
     "int4, not trained": recipe(four_bits, times=0, quantize="int4"),
-    "int4": recipe(four_bits, quantize="int4"),
+    "int4": recipe(four_bits, times=4, quantize="int4"),
     "joint: 60 % zeros, 32 values, int8": recipe(
         pruning(0.6),
         lambda steps: Cluster(number_of_clusters=32, begin_step=2 * steps // 3),
@@ -105,8 +100,8 @@ ROWS: dict[str, Row] = {
         times=4,
     ),
     "joint: 40 % zeros, int4": recipe(pruning(0.4), four_bits, times=4, quantize="int4"),
-    "4 blocks, int8": Row(lambda student, steps: with_blocks(student, groups=BLOCKS)),
-    "4 blocks, one set, int8": Row(lambda student, steps: with_blocks(student, groups=1)),
+    "4 blocks, int8": with_blocks(groups=BLOCKS),
+    "4 blocks, one set, int8": with_blocks(groups=1),
 }
 
 
@@ -125,30 +120,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of data_full.json")
     parser.add_argument("--folder", type=Path, default=Path("runs/compress_clinc150"))
     parser.add_argument("--distilled", type=Path, default=Path("runs/clinc150"))
-    parser.add_argument("--rows", type=Path, help=".npz of the arrays of `Texts`")
-    parser.add_argument("--answers", type=Path, help="the teacher's answers to `--rows`")
-    parser.add_argument("--student", type=Path, help="a .keras file; else one is distilled")
-    parser.add_argument("--student-steps", type=int, default=6000)
     parser.add_argument("--steps", type=int, default=1500, help="of each row")
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     data = texts(options)
-    student = given_student(options, data)
     for seed in options.seeds:
+        student = keras.models.load_model(options.distilled / student_of(seed))
         for name in options.only:
             path, row = options.folder / f"{_slug(name)}_{seed}.json", ROWS[name]
-            if path.exists() or (row.times == 0 and seed != options.seeds[0]):
+            if path.exists():
                 continue
             steps = row.times * options.steps
-            model = row.make(student, steps)
+            model = row.make(at_length(student, None), steps, data)
             if steps:
-                distill(model, data, steps=steps, rate=1e-3, seed=seed)
+                distill(model, data, steps=steps, seed=seed)
             result = measured(model, path.with_suffix(".tflite"), data, quantize=row.quantize)
             path.write_text(json.dumps(result), encoding="utf-8")
             print(seed, name, result, flush=True)
-    report = table(options, parameters=student.count_params())
+    report = table(options)
     title = "What a student on CLINC150 bears"
     (options.folder / "report.md").write_text(f"# {title}\n\n{report}\n", encoding="utf-8")
     print(report)
@@ -159,72 +150,57 @@ class Texts:
     """What the rows train and are tested on.
 
     Attributes:
+        intents: The texts of CLINC150.
+        vectors: What the teacher knows of each word.
         ids: Training texts, int32 `[N, LENGTH]`.
         labels: Their labels; nothing is learned from them.
         cache: The teacher's answers to them.
-        test_ids: Test texts, int32 `[M, LENGTH]`.
-        test_labels: Their labels.
     """
 
+    intents: Intents
+    vectors: np.ndarray
     ids: np.ndarray
     labels: np.ndarray
     cache: td.TeacherCache
-    test_ids: np.ndarray
-    test_labels: np.ndarray
 
 
 def texts(options: argparse.Namespace) -> Texts:
-    """Opens the given texts and answers, or makes those of `clinc150.py`."""
-    if options.rows:
-        rows = dict(np.load(options.rows))
-        return Texts(cache=td.TeacherCache(options.answers), **rows)
-    data = load(options.data)
-    ids, labels = augment(data, word_vectors(data), copies=10)
-    teacher, _, picked = best_teacher(data, options.distilled)
-    answers = options.distilled / f"answers_{picked}_10"
-    cache = td.TeacherCache.build(teacher, ids, answers, batch_size=128)
-    return Texts(ids, labels, cache, data.ids["test"], data.labels["test"])
+    """Opens the texts and answers of `clinc150.py`."""
+    intents = load(options.data)
+    teacher = best_teacher(intents, options.distilled)
+    vectors = word_vectors(teacher.features, intents)
+    ids, labels = augment(intents, vectors, copies=clinc150.COPIES)
+    cache = clinc150.answered(teacher, ids, options.distilled)
+    return Texts(intents, vectors, ids, labels, cache)
 
 
-def given_student(options: argparse.Namespace, data: Texts) -> keras.Model:
-    """Opens the student, or distils a small one of one block."""
-    path = options.student or options.folder / "student.keras"
-    if not path.exists():
-        own = load(options.data)
-        keras.utils.set_random_seed(0)
-        student = text_encoder(
-            vocabulary_size=len(own.kept_ids),
-            sequence_length=LENGTH,
-            num_layers=1,
-            num_classes=own.num_classes,
-            dropout=0.0,
-            seed=0,
-            **SIZE,
-        )
-        rows = np.arange(len(own.kept_ids))
-        start_embedding(student, teacher_table=word_vectors(own), kept_ids=rows)
-        distill(student, data, steps=options.student_steps, rate=2e-3, seed=0)
-        student.save(path)
-    return keras.models.load_model(path)
+def student_of(seed: int) -> str:
+    """Names the file of a seed's small student."""
+    name = clinc150.student_file("small", "distilled", seed, clinc150.COPIES)
+    return f"{Path(name).stem}.keras"
 
 
-def distill(model: keras.Model, data: Texts, *, steps: int, rate: float, seed: int) -> None:
+def distill(model: keras.Model, data: Texts, *, steps: int, seed: int) -> None:
     """Trains on the teacher's answers alone, for so many steps."""
     keras.utils.set_random_seed(seed)
     distiller = td.Distiller(student=model, teacher=data.cache)
-    falling = keras.optimizers.schedules.CosineDecay(rate, steps)
-    distiller.compile(keras.optimizers.Adam(falling), alpha=0.0, temperature=TEMPERATURE)
-    epochs = -(-steps * BATCH // len(data.ids))
-    batches = data.cache.dataset(data.ids, data.labels, batch_size=BATCH, seed=seed)
-    distiller.fit(batches, epochs=epochs, steps_per_epoch=steps // epochs, verbose=0)
+    distiller.compile(clinc150.muon(RATE, steps), alpha=0.0, temperature=TEMPERATURE)
+    windows = data.cache.dataset(
+        data.ids, data.labels, batch_size=BATCH * clinc150.WINDOW, seed=seed
+    )
+    batches = clinc150.like_length(windows.repeat(), seed=seed)
+    distiller.fit(batches, epochs=1, steps_per_epoch=steps, verbose=2)
 
 
 def measured(
     model: keras.Model, path: Path, data: Texts, *, quantize: str
 ) -> dict[str, float | int]:
     """Exports a model and measures the file on the test texts."""
-    td.to_tflite(model, path, quantize=quantize)
-    report = td.compare(model, path, data.test_ids, data.test_labels)
+    fixed = at_length(td.strip(model), LENGTH)
+    td.to_tflite(fixed, path, quantize=quantize)
+    if isinstance(model, td.Compressed):
+        check_survival(model, path)
+    report = td.compare(fixed, path, data.intents.ids["test"], data.intents.labels["test"])
     costs, found = td.measure(path), td.survey(path)
     return {
         "accuracy": report.file_accuracy,
@@ -236,7 +212,7 @@ def measured(
     }
 
 
-def table(options: argparse.Namespace, *, parameters: int) -> str:
+def table(options: argparse.Namespace) -> str:
     """Returns the mean over the seeds of every row that is finished, as Markdown."""
     results = {}
     for name in ROWS:
@@ -244,7 +220,9 @@ def table(options: argparse.Namespace, *, parameters: int) -> str:
         found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
         if found:
             results[name] = found
-    plain = results["int8"][0]
+    plain = {
+        key: statistics.mean(run[key] for run in results["int8"]) for key in ("accuracy", "gzip")
+    }
     lines = [
         "| row | seeds | steps | accuracy | of int8 | file | gzip | gzip of int8 | non-zero | ms |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
@@ -267,9 +245,9 @@ def table(options: argparse.Namespace, *, parameters: int) -> str:
     }
     lines += [
         "",
-        f"The student has {parameters:,} parameters; a step is of 64 texts. Zeros and shared "
-        "values make the download smaller, not the answer faster: TFLite multiplies by them like "
-        "by any number. Four blocks do the work of four.",
+        "A step is of 64 texts. Zeros and shared values make the download smaller, not the "
+        "answer faster: TFLite multiplies by them like by any number. Four blocks do the work of "
+        "four.",
     ]
     if joint:
         best = max(joint, key=joint.__getitem__)

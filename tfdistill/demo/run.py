@@ -15,7 +15,7 @@ from tfdistill.compress import check_survival
 from tfdistill.datasets import MINILM, TextData, extract
 from tfdistill.demo import serving, training, truth
 from tfdistill.demo.data import Encoded, encode_texts
-from tfdistill.export import compare, save_bundle, write_report
+from tfdistill.export import compare, describe_bundle, save_bundle, write_report
 from tfdistill.export.mistakes import changes_between, lost_examples
 from tfdistill.export.page import write_page
 from tfdistill.export.report import StageRow, format_table
@@ -109,6 +109,7 @@ def run_demo(
         same = "identical answers" if item.identical else "DIFFERENT ANSWERS"
         say(f"   {item.executor:8} {item.items_per_s:7.0f} texts/s   {same}")
 
+    describe_bundle(bundle.path, about=truth.facts(data, labels=len(data.labelled)), rows=rows)
     notes = truth.notes_on(rows)
     say("\n" + format_table(rows) + "\n\n" + "\n".join(notes))
     write_page(

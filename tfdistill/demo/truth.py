@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tfdistill.datasets import MINILM
 from tfdistill.demo.data import Encoded
 from tfdistill.export import measure, to_tflite
 from tfdistill.export.metrics import (
@@ -28,7 +29,7 @@ from tfdistill.export.metrics import (
 )
 from tfdistill.export.report import StageRow
 
-__all__ = ["bag_of_words_row", "file_row", "model_row", "notes_on", "scored"]
+__all__ = ["bag_of_words_row", "facts", "file_row", "model_row", "notes_on", "scored"]
 
 
 def scored(stage: str, predictions: np.ndarray, *, data: Encoded, teacher: np.ndarray) -> StageRow:
@@ -188,3 +189,20 @@ def notes_on(rows: Sequence[StageRow]) -> list[str]:
             "here, with no network at all."
         )
     return notes
+
+
+def facts(data: Encoded, *, labels: int) -> dict[str, str]:
+    """Says in the bundle's card what the student was made from.
+
+    Args:
+        data: The data set.
+        labels: How many training texts kept their label.
+    """
+    return {
+        "Data": f"{len(data.texts.train_texts):,} training texts, {labels:,} of them with a label, "
+        f"and {len(data.texts.test_texts):,} test texts",
+        "License of the data": "that of the texts; whoever passes this on has to know it",
+        "Teacher": "all-MiniLM-L6-v2 and a head trained on the labels",
+        "License of the teacher": MINILM.licence,
+        "Recipe": "distilled from the teacher's answers, then pruned and trained in 8 bits",
+    }

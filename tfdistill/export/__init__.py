@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfdistill.export.bundle import Bundle, open_bundle, save_bundle
     from tfdistill.export.causal import language_to_tflite
+    from tfdistill.export.describing import describe_bundle
     from tfdistill.export.endpoints import Endpoint
     from tfdistill.export.language_bundle import LanguageBundle, open_language_bundle
     from tfdistill.export.language_saving import (
@@ -66,6 +67,7 @@ __all__ = [
     "compare_language_model",
     "count_nonzero",
     "count_parameters",
+    "describe_bundle",
     "format_table",
     "gzip_weight_bytes",
     "language_to_tflite",
@@ -96,6 +98,7 @@ _MODULE_OF = {
     "compare_language_model": "language_saving",
     "count_nonzero": "metrics",
     "count_parameters": "metrics",
+    "describe_bundle": "describing",
     "format_table": "report",
     "gzip_weight_bytes": "metrics",
     "language_to_tflite": "causal",

@@ -178,16 +178,15 @@ def save_bundle(
         signatures, sequence_length = _try(file, names, tokenizer)
         (folder / "tokenizer.json").write_text(_serialized(tokenizer), encoding="utf-8")
         _write_json(folder / "labels.json", list(names))
-        (folder / "card.md").write_text(
-            card_text(target.name, names, sequence_length, quantize, file),
-            encoding="utf-8",
-        )
+        versions = {"tfdistill": tfdistill.__version__}
+        versions |= {name: metadata.version(name) for name in _LIBRARIES}
+        card = card_text(target.name, names, sequence_length, quantize, file, versions=versions)
+        (folder / "card.md").write_text(card, encoding="utf-8")
         _write_json(
             folder / manifests.MANIFEST,
             {
                 "format": manifests.FORMAT,
-                "created_with": {"tfdistill": tfdistill.__version__}
-                | {name: metadata.version(name) for name in _LIBRARIES},
+                "created_with": versions,
                 "sequence_length": sequence_length,
                 "quantize": quantize,
                 "signatures": manifests.describe_signatures(signatures),
