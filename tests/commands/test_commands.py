@@ -185,6 +185,9 @@ def test_reports_of_several_runs_are_one_table(tmp_path: Path):
     assert "one: tflite" in result.output and "two: tflite" in result.output
     found = json.loads(run("report", tmp_path / "one", "--json").output)
     assert found[str(tmp_path / "one")]["stages"][0]["accuracy"] == 0.5
+    page = tmp_path / "both.html"
+    assert run("report", tmp_path / "one", tmp_path / "two", "--html", page).exit_code == 0
+    assert "one: tflite" in page.read_text() and "two: tflite" in page.read_text()
 
 
 def test_a_broken_report_is_refused(tmp_path: Path):
@@ -221,6 +224,8 @@ def test_a_table_of_ones_own_becomes_a_bundle(minilm_folder, tmp_path: Path):
         kind = list(words)[generator.integers(2)]
         lines.append(kind + "\t" + " ".join(generator.choice(words[kind], 4)))
     lines += ["Einzeln\tonly one of this kind", lines[1], lines[1]]
+    sentence = lines[2].split("\t")[1]
+    lines += ["Einzeln\t" + sentence, "", *(f"class {n}\tword{n} of its own" for n in range(200))]
     (tmp_path / "own.tsv").write_text("\n".join(lines), encoding="utf-8")
     result = run(
         "distill",
@@ -233,9 +238,20 @@ def test_a_table_of_ones_own_becomes_a_bundle(minilm_folder, tmp_path: Path):
         tmp_path / "run",
         "--sequence-length",
         12,
+        "--json",
+        "--epochs",
+        40,
     )
 
     assert result.exit_code == 0, result.output
+    told = [line for line in result.stderr.splitlines() if line.startswith("tfdistill: ")]
+    assert told == [
+        f"tfdistill: row 64 has the label 'Einzeln' for the text of row 2, which has "
+        f"{lines[2].split(chr(9))[0]!r}: {sentence!r}"
+    ]
+    report = json.loads(result.stdout)
+    assert [pool["executor"] for pool in report["pool"]] == ["inline", "threads"]
+    assert "tfidf" not in {stage["stage"] for stage in report["stages"]}
     (answer,) = Agent(tmp_path / "run" / "bundle").predict(["pizza and soup with bread"])
     assert answer.label == "Essen 🍕"
 

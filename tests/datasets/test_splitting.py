@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfdistill.datasets import hold_out
+from tfdistill.datasets import contradictions, hold_out
 
 ROWS = st.lists(
     st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz")), min_size=6, max_size=40
@@ -64,3 +64,14 @@ def test_a_share_that_is_none_is_refused(share: float):
 def test_texts_without_labels_are_refused():
     with pytest.raises(ValueError, match="`texts` must be as many as `labels`"):
         hold_out(["a", "b"], ["x"])
+
+
+def test_each_row_that_contradicts_the_first_with_its_text_is_named():
+    texts, labels = ["a", "b", "a", "b", "a"], ["x", "y", "z", "y", "w"]
+    assert contradictions(texts, labels) == [(0, 2), (0, 4)]
+
+
+@given(ROWS)
+def test_without_contradictions_each_text_has_one_label(rows):
+    texts, labels = zip(*rows, strict=True)
+    assert (not contradictions(texts, labels)) == (len(set(rows)) == len(set(texts)))

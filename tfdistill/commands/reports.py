@@ -14,7 +14,12 @@ __all__ = ["report"]
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
-def report(runs: tuple[Path, ...], as_json: bool) -> None:
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with the table and the plots instead.",
+)
+def report(runs: tuple[Path, ...], as_json: bool, html: Path | None) -> None:
     """Show the stages of one or more runs in one table, the run's name before the stage's.
 
     Example: tfdistill report runs/demo runs/few
@@ -33,4 +38,11 @@ def report(runs: tuple[Path, ...], as_json: bool) -> None:
         for run, content in found.items()
         for stage in content["stages"]
     ]
-    click.echo(format_table(rows))
+    if html is None:
+        click.echo(format_table(rows))
+        return
+    with told():
+        from tfdistill.export.page import write_page
+
+        write_page(html, stages=rows)
+    click.echo(f"Written: {html}")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from tfdistill.commands.failing import told
-
-if TYPE_CHECKING:
-    from tfdistill.datasets import TextData
+from tfdistill.commands.failing import told, write
 
 __all__ = ["demo", "distill"]
 
@@ -46,8 +42,18 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
 
     with told():
         texts = load_reuters("r52" if data == "r52" else "r8")
-        kept = None if labels == "all" else int(labels)
-        _run(texts, out, labels=kept, fine_tune=fine_tune, seed=seed, sequence_length=64)
+        from tfdistill.demo import run_demo
+        from tfdistill.demo.training import Recipe
+
+        folder = run_demo(
+            texts,
+            folder=out,
+            labels=None if labels == "all" else int(labels),
+            fine_tune=fine_tune,
+            recipe=Recipe(seed=seed),
+            say=click.echo,
+        )
+    click.echo(f"\nWritten: {folder / 'report.json'}, report.md, report.html, pareto.png, bundle/")
 
 
 @click.command()
@@ -60,18 +66,28 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
 @click.option(
     "--sequence-length", default=64, type=click.IntRange(min=4), show_default=True, help="Tokens."
 )
+@click.option(
+    "--epochs",
+    default=6,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="Passes over the texts while distilling.",
+)
 @_FINE_TUNE
 @_SEED
 @click.option("--out", default="runs/distill", type=_OUT, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON, no more.")
 def distill(
     data: Path,
     text: str,
     label: str,
     test: Path | None,
     sequence_length: int,
+    epochs: int,
     fine_tune: bool,
     seed: int,
     out: Path,
+    as_json: bool,
 ) -> None:
     """Make a tiny classifier of your own texts: a .csv, .tsv or .jsonl file to a bundle.
 
@@ -81,34 +97,40 @@ def distill(
         from tfdistill.datasets import hold_out, read_labelled_text, text_data
 
         rows = read_labelled_text(data, text=text, label=label)
+        _warn_of_contradictions(*rows)
         if test is None:
             texts = hold_out(*rows, share=0.2, seed=seed)
         else:
             texts = text_data(rows, read_labelled_text(test, text=text, label=label))
-        _run(
-            texts, out, labels=None, fine_tune=fine_tune, seed=seed, sequence_length=sequence_length
+        from tfdistill.demo import run_demo
+        from tfdistill.demo.training import Recipe
+        from tfdistill.export.report import read_report
+
+        folder = run_demo(
+            texts,
+            folder=out,
+            labels=None,
+            fine_tune=fine_tune,
+            sequence_length=sequence_length,
+            recipe=Recipe(seed=seed, epochs=epochs),
+            rivals=False,
+            say=(lambda line: None) if as_json else click.echo,
         )
+    if as_json:
+        write({"folder": str(folder), **read_report(folder)}, as_json=True, text="")
+    else:
+        click.echo(f"\nWritten: {folder / 'report.html'}, report.json, report.md, bundle/")
 
 
-def _run(
-    texts: TextData,
-    out: Path,
-    *,
-    labels: int | None,
-    fine_tune: bool,
-    seed: int,
-    sequence_length: int,
-) -> None:
-    from tfdistill.demo import run_demo
-    from tfdistill.demo.training import Recipe
+def _warn_of_contradictions(texts: list[str], labels: list[str]) -> None:
+    from tfdistill.datasets import contradictions
 
-    folder = run_demo(
-        texts,
-        folder=out,
-        labels=labels,
-        fine_tune=fine_tune,
-        sequence_length=sequence_length,
-        recipe=Recipe(seed=seed),
-        say=click.echo,
-    )
-    click.echo(f"\nWritten: {folder / 'report.json'}, report.md, pareto.png, bundle/")
+    found = contradictions(texts, labels)
+    for first, row in found[:5]:
+        click.echo(
+            f"tfdistill: row {row + 1} has the label {labels[row]!r} for the text of row "
+            f"{first + 1}, which has {labels[first]!r}: {texts[row][:60]!r}",
+            err=True,
+        )
+    if len(found) > 5:
+        click.echo(f"tfdistill: and {len(found) - 5} more rows like these.", err=True)

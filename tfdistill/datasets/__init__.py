@@ -21,7 +21,7 @@ from tfdistill.datasets.assets import (
     read_member,
 )
 from tfdistill.datasets.reuters import load_20newsgroups, load_reuters
-from tfdistill.datasets.splitting import hold_out
+from tfdistill.datasets.splitting import contradictions, hold_out
 from tfdistill.datasets.text_files import TextData, read_labelled_text, text_data
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "SMOLLM2",
     "TextData",
     "cache_dir",
+    "contradictions",
     "extract",
     "fetch",
     "hold_out",

@@ -8,7 +8,32 @@ import numpy as np
 
 from tfdistill.datasets.text_files import TextData, text_data
 
-__all__ = ["hold_out"]
+__all__ = ["contradictions", "hold_out"]
+
+
+def contradictions(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int]]:
+    """Lists the rows that give a text another label than the first row with this text does.
+
+    Nothing is wrong with the file then, and much with what a model can learn from it.
+
+    Args:
+        texts: N raw strings.
+        labels: N class names.
+
+    Returns:
+        Pairs of the first row and the later one, counted from 0, in the order of the later ones.
+
+    Example:
+        >>> contradictions(["rain", "sun", "rain", "rain"], ["wet", "dry", "wet", "dry"])
+        [(0, 3)]
+    """
+    first: dict[str, int] = {}
+    found = []
+    for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        earlier = first.setdefault(text, row)
+        if labels[earlier] != label:
+            found.append((earlier, row))
+    return found
 
 
 def hold_out(

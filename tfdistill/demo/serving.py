@@ -56,6 +56,7 @@ def compare_executors(
     texts: Sequence[str],
     *,
     expected: Sequence[Prediction | Exception],
+    executors: Sequence[str] = ("inline", "threads", "ray"),
     num_agents: int = 2,
 ) -> list[PoolRow]:
     """Runs the whole test set through each executor and compares each answer.
@@ -64,13 +65,14 @@ def compare_executors(
         bundle: Folder of a bundle.
         texts: Raw texts.
         expected: What one agent in this process answered.
+        executors: Which ones.
         num_agents: Agents in the pool.
 
     Returns:
         A row for each executor.
     """
     rows = []
-    for executor in ("inline", "threads", "ray"):
+    for executor in executors:
         with AgentPool(bundle, executor=executor, num_agents=num_agents) as pool:
             pool.predict(texts[:32], return_exceptions=True)
             start = time.perf_counter()

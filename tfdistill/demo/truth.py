@@ -171,7 +171,6 @@ def notes_on(rows: Sequence[StageRow]) -> list[str]:
     smaller = of("teacher", "size_bytes") / of("tflite", "size_bytes")
     faster = of("teacher", "latency_ms_p50") / of("tflite", "latency_ms_p50")
     kept = 100 * of("tflite", "accuracy") / of("teacher", "accuracy")
-    words = of("tfidf", "accuracy")
     notes = [
         "One seed. `control` is the same student trained on the labels alone, for as many steps: "
         f"the teacher's answers to unlabelled text moved accuracy by {points('accuracy'):+.1f} "
@@ -182,6 +181,9 @@ def notes_on(rows: Sequence[StageRow]) -> list[str]:
         "TFLite file. Zeros shrink the gzip column alone: TFLite multiplies by them like by any "
         "number.",
     ]
+    if all(row.stage != "tfidf" for row in rows):
+        return notes
+    words = of("tfidf", "accuracy")
     beaten = [stage for stage in ("teacher", "tflite", "control") if words > of(stage, "accuracy")]
     if beaten:
         notes.append(
