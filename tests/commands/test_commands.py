@@ -244,7 +244,7 @@ def test_a_table_of_ones_own_becomes_a_bundle(minilm_folder, tmp_path: Path):
     )
 
     assert result.exit_code == 0, result.output
-    told = [line for line in result.stderr.splitlines() if line.startswith("tfdistill: ")]
+    told = [line for line in result.stderr.splitlines() if line.startswith("tfdistill: row")]
     assert told == [
         f"tfdistill: row 64 has the label 'Einzeln' for the text of row 2, which has "
         f"{lines[2].split(chr(9))[0]!r}: {sentence!r}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 
 import click
@@ -106,16 +108,18 @@ def distill(
         from tfdistill.demo.training import Recipe
         from tfdistill.export.report import read_report
 
-        folder = run_demo(
-            texts,
-            folder=out,
-            labels=None,
-            fine_tune=fine_tune,
-            sequence_length=sequence_length,
-            recipe=Recipe(seed=seed, epochs=epochs),
-            rivals=False,
-            say=(lambda line: None) if as_json else click.echo,
-        )
+        # Keras draws its bars on standard output, where a program expects nothing but the report.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            folder = run_demo(
+                texts,
+                folder=out,
+                labels=None,
+                fine_tune=fine_tune,
+                sequence_length=sequence_length,
+                recipe=Recipe(seed=seed, epochs=epochs),
+                rivals=False,
+                say=click.echo,
+            )
     if as_json:
         write({"folder": str(folder), **read_report(folder)}, as_json=True, text="")
     else:
