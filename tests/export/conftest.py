@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +57,34 @@ def convolution() -> keras.Model:
 
 
 @pytest.fixture(scope="session")
-def bert() -> keras.Model:
-    """A KerasHub BERT of a tiny configuration: three inputs by name."""
+def bert_of() -> Callable[[int], keras.Model]:
+    """From a width to a KerasHub BERT of a tiny configuration: three inputs by name."""
     keras_hub = pytest.importorskip("keras_hub", reason="needs pip install tfdistill[hub]")
-    keras.utils.set_random_seed(3)
-    backbone = keras_hub.models.BertBackbone(
-        vocabulary_size=VOCABULARY,
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=8,
-        intermediate_dim=16,
-        max_sequence_length=TOKENS,
-    )
-    inputs = {
-        name: keras.Input((TOKENS,), dtype="int32", name=name)
-        for name in ("token_ids", "segment_ids", "padding_mask")
-    }
-    logits = keras.layers.Dense(3, name="logits")(backbone(inputs)["pooled_output"])
-    return keras.Model(inputs, logits, name="bert_classifier")
+
+    def make(hidden_dim: int) -> keras.Model:
+        keras.utils.set_random_seed(3)
+        backbone = keras_hub.models.BertBackbone(
+            vocabulary_size=VOCABULARY,
+            num_layers=2,
+            num_heads=2,
+            hidden_dim=hidden_dim,
+            intermediate_dim=2 * hidden_dim,
+            max_sequence_length=TOKENS,
+        )
+        inputs = {
+            name: keras.Input((TOKENS,), dtype="int32", name=name)
+            for name in ("token_ids", "segment_ids", "padding_mask")
+        }
+        logits = keras.layers.Dense(3, name="logits")(backbone(inputs)["pooled_output"])
+        return keras.Model(inputs, logits, name="bert_classifier")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bert(bert_of: Callable[[int], keras.Model]) -> keras.Model:
+    """The narrowest of them."""
+    return bert_of(8)
 
 
 @pytest.fixture(scope="session")
