@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+from tfdistill.compress import Compressed, Quantize, strip
 from tfdistill.compress.targets import find_targets
 from tfdistill.export import compare, to_tflite
-from tfdistill.students import MaskedMax, any_length, text_encoder
+from tfdistill.students import MaskedMax, any_length, at_length, text_encoder
 
 SIZES = {
     "vocabulary_size": 30,
@@ -202,6 +205,20 @@ def test_rows_cut_short_get_the_answers_of_padded_ones(rng: np.random.Generator)
     padded = np.pad(short, ((0, 0), (0, 3)))
     # Sums of three numbers and of six with three zeros, in float32.
     np.testing.assert_allclose(any_length(student)(short), student(padded), atol=1e-6)
+
+
+def test_a_student_of_any_length_can_be_copied_compressed_and_saved(tmp_path: Path):
+    student = build()
+    twin = any_length(student)
+    twin.save(tmp_path / "twin.keras")
+    loaded = keras.models.load_model(tmp_path / "twin.keras")
+    small = at_length(strip(Compressed(twin, recipe=[Quantize(bits=8)])), student.input_shape[1])
+
+    row = np.array([[5, 7, 3]])
+    np.testing.assert_array_equal(loaded(row), twin(row))
+    assert [v.shape for v in small.variables] == [v.shape for v in student.variables]
+    whole = np.zeros((1, student.input_shape[1]), np.int32)
+    assert np.abs(small(whole + 1) - student(whole + 1)).max() < 0.2
 
 
 def test_a_student_of_any_length_has_the_same_weights():

@@ -17,11 +17,26 @@ __all__ = ["EncoderBlock", "MaskedMax", "MaskedMean", "PositionEmbedding", "Toke
 
 @keras.saving.register_keras_serializable(package="tfdistill")
 class PositionEmbedding(keras.layers.Layer):
-    """Adds a learned vector for each position to inputs of shape `[B, T, D]` or shorter ones."""
+    """Adds a learned vector for each position to inputs of shape `[B, T, D]` or shorter ones.
+
+    Args:
+        length: T, rows of the table; None takes it from the inputs it is built for.
+    """
+
+    def __init__(self, *, length: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.length = length
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the table, float32 `[T, D]`."""
-        self.table = self.add_weight(name="table", shape=input_shape[1:], initializer="zeros")
+        # Remembered, because a copy may be built for inputs of any length.
+        self.length = self.length or input_shape[1]
+        shape = (self.length, input_shape[-1])
+        self.table = self.add_weight(name="table", shape=shape, initializer="zeros")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the settings, for files and copies."""
+        return {**super().get_config(), "length": self.length}
 
     def call(self, inputs: Any) -> Any:
         """Returns inputs + table, same shape; fewer positions take the first rows of the table.
