@@ -6,7 +6,6 @@
 `RayAgent`     one bundle in a Ray worker: `ray.get(agent.predict.remote(texts))`
 `Prediction`   the answer to one text; equal whichever of the three gave it
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
-`open_policy`  a policy that was learned with `tfdistill.rl`, for a team to spend its budget by
 `Generator`    a language model's bundle that continues texts; `chat_prompt` writes its prompts
 =============  ====================================================================================
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from tfdistill.agents.encoding import UnusableTextError
     from tfdistill.agents.failures import QuarantinedTextError, TextTimeoutError
     from tfdistill.agents.generator import Generator, WrittenText
-    from tfdistill.agents.learned_policy import LearnedPolicy, open_policy
     from tfdistill.agents.members import Answer, Member, Question
     from tfdistill.agents.messages import MalformedMessageError, Message, Span
     from tfdistill.agents.plan import Plan, PlanError, Step
@@ -43,7 +41,6 @@ __all__ = [
     "Answer",
     "Budget",
     "Generator",
-    "LearnedPolicy",
     "MalformedMessageError",
     "Member",
     "Message",
@@ -65,7 +62,6 @@ __all__ = [
     "View",
     "WrittenText",
     "chat_prompt",
-    "open_policy",
     "replay",
 ]
 
@@ -75,7 +71,6 @@ _MODULE_OF = {
     "Answer": "members",
     "Budget": "policy",
     "Generator": "generator",
-    "LearnedPolicy": "learned_policy",
     "MalformedMessageError": "messages",
     "Member": "members",
     "Message": "messages",
@@ -97,7 +92,6 @@ _MODULE_OF = {
     "View": "policy",
     "WrittenText": "generator",
     "chat_prompt": "chat",
-    "open_policy": "learned_policy",
     "replay": "replaying",
 }
 

@@ -44,15 +44,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one request, or a batch of them, may cost; the team never spends more.
+    """What one request may cost; the team never spends more.
 
     Attributes:
         calls: The largest number of answers by tier, such as `{"teacher": 1}`; a tier that is not
             named has no limit.
-        requests: How many requests in a row share the calls. A policy is told how many are ahead,
-            this one included.
-        ms: Milliseconds of all agents together, for each request; None has no limit. An agent is
-            asked only while some are left, and what it is known to take fits.
+        ms: Milliseconds of all agents together; None has no limit. An agent is asked only while
+            some are left, and what it is known to take fits.
 
     Raises:
         ValueError: If a number is negative.
@@ -60,14 +58,8 @@ class Budget:
 
     calls: Mapping[str, int] = field(default_factory=dict)
     ms: float | None = None
-    requests: int = 1
 
     def __post_init__(self) -> None:
-        number = self.requests
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(
-                f"`requests` must be an int of at least 1. Received: requests={number!r}."
-            )
         for tier, count in self.calls.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise ValueError(

@@ -24,8 +24,6 @@ class Request:
         text: The request.
         team: Whose plan, agents, policy and budget are used.
         caller: Makes the calls.
-        calls: What is left of the budget's calls, by tier; what is spent is taken off.
-        ahead: Requests that share them, this one included.
 
     Attributes:
         board: The latest answer of each field.
@@ -33,16 +31,14 @@ class Request:
         dropped: Fields that were given up.
     """
 
-    def __init__(
-        self, text: str, *, team: Team, caller: Caller, calls: dict[str, int], ahead: int
-    ) -> None:
+    def __init__(self, text: str, *, team: Team, caller: Caller) -> None:
         self.text = text
         self.board: dict[str, Message] = {}
         self.entries: list[Message | Decision | Failure] = []
         self.dropped: set[str] = set()
         self._team, self._caller = team, caller
         self._steps = {step.name: step for step in team.plan.steps}
-        self._calls, self._ahead = calls, ahead
+        self._calls = dict(team.budget.calls)
         self._ms = team.budget.ms
         self._number: dict[str, int] = {}  # of the latest answer of each field, in the trace
         self._margin: dict[str, float] = {}
@@ -117,7 +113,7 @@ class Request:
             if not still_open:
                 return
             views = [self._view(field, turn, vetoed) for field in still_open]
-            left = Budget(calls=dict(self._calls), ms=self._ms, requests=self._ahead)
+            left = Budget(calls=dict(self._calls), ms=self._ms)
             choices = self._team.policy.decide(views, board=dict(self.board), budget=left)
             self._check(views, choices)
             still_open = [

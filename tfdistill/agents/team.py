@@ -66,7 +66,7 @@ class Team:
             itself. No two agents of a team share a name.
         plan: What is computed from what.
         policy: Decides about each answer. None is `ThresholdPolicy()`.
-        budget: What one request, or a batch of them in a row, may cost. None has no limit.
+        budget: What one request may cost. None has no limit.
         max_rounds: Rounds of decisions in one level, at least 1; what is open after them is
             accepted, or dropped if it was vetoed.
         max_characters: The longest request that is taken.
@@ -129,10 +129,9 @@ class Team:
                 name: [[m.name, m.tier, float(getattr(m, "expected_ms", 0.0))] for m in members]
                 for name, members in self.members.items()
             },
+            "budget": {"calls": dict(self.budget.calls), "ms": self.budget.ms},
             "max_rounds": max_rounds,
         }
-        self._served = 0  # requests so far
-        self._left: dict[str, int] = {}  # calls of this batch
         self.sample: str | None = None
         self._caller = Caller(time_limit_s)
 
@@ -204,16 +203,7 @@ class Team:
         start = getattr(self.policy, "start", None)
         if start is not None:
             start(text)
-        batch = self.budget.requests
-        before = self._served % batch
-        if before == 0:
-            self._left = dict(self.budget.calls)
-        self._served += 1
-        # In the trace is what this request had, so that it can be replayed alone.
-        had = {"calls": dict(self._left), "ms": self.budget.ms}
-        request = Request(
-            text, team=self, caller=self._caller, calls=self._left, ahead=batch - before
-        )
+        request = Request(text, team=self, caller=self._caller)
         for level in self.plan.levels:
             request.run_level(level)
         if not request.board:
@@ -225,7 +215,7 @@ class Team:
             for field in request.fields_of(step)
         }
         abstained = tuple(field for field, value in values.items() if value is None)
-        trace = Trace(text, tuple(request.entries), values, {**self._described, "budget": had})
+        trace = Trace(text, tuple(request.entries), values, self._described)
         return TeamResult(values, abstained, trace)
 
 

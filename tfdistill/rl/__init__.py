@@ -23,7 +23,6 @@ from tfdistill.rl.budget_training import learn_policy, policy_on
 from tfdistill.rl.calibration import Calibration
 from tfdistill.rl.env import TeamEnv
 from tfdistill.rl.evaluation import Evaluation, cluster_interval, evaluate
-from tfdistill.rl.exporting import export_policy
 from tfdistill.rl.games import ClimbingGame, MatrixGame, PenaltyGame, TwoStepGame
 from tfdistill.rl.imitation import imitate
 from tfdistill.rl.learners import IQL, QMIX, VDN
@@ -60,7 +59,6 @@ __all__ = [
     "agreement",
     "cluster_interval",
     "evaluate",
-    "export_policy",
     "fixed_tier",
     "imitate",
     "knn",

@@ -102,11 +102,6 @@ class IQL(Learner):
             width=self._episodes.shape[1],
         )
 
-    @property
-    def network(self) -> AgentNetworks:
-        """The agents' networks; train them through the learner."""
-        return self._network
-
     def values(self, episodes: tf.Tensor) -> tf.Tensor:
         """Returns the value of each agent's actions, float `[B, N, A]`."""
         return self._network(self.game.observe(episodes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-__all__ = ["gains", "resources", "team_features"]
+__all__ = ["gains", "team_features"]
 
 
 def gains(
@@ -36,46 +36,6 @@ def gains(
     else:
         gain /= size[:, None]
     return tf.where(closed == 0, gain, 0.0)
-
-
-def resources(
-    left: tf.Tensor,
-    ahead: tf.Tensor,
-    turn: tf.Tensor,
-    *,
-    calls: int,
-    requests: int,
-    rounds: int,
-    agents: int,
-) -> tf.Tensor:
-    """Puts together what is left of a budget.
-
-    Args:
-        left: Calls, float `[B]`.
-        ahead: Requests that share them, this one included, float `[B]`.
-        turn: Rounds before this one, float `[B]`.
-        calls: Calls of the whole budget.
-        requests: Requests that share it.
-        rounds: Rounds of a request.
-        agents: N.
-
-    Returns:
-        float `[B, 5]`.
-
-    Example:
-        >>> one = tf.ones(1)
-        >>> resources(one, 2 * one, 0 * one, calls=2, requests=4, rounds=2, agents=5).numpy()
-        array([[0.2, 0.2, 0.5, 0.5, 0. ]], dtype=float32)
-    """
-    ahead = tf.maximum(ahead, 1.0)
-    columns = [
-        tf.minimum(left, float(agents)) / agents,
-        tf.minimum(left / ahead, float(agents)) / agents * 2,
-        left / calls,
-        ahead / requests,
-        turn / rounds,
-    ]
-    return tf.stack(columns, axis=1)
 
 
 def team_features(
@@ -145,9 +105,7 @@ def _gain_per_call(
     if size is None:
         ratio = tf.where(is_open, last / tf.maximum(now, 1e-6), 1.0)
         chance = tf.reduce_prod(now, axis=1, keepdims=True)
-        # Products as sums of logarithms, and the largest by top_k: TFLite has both of these.
-        ordered = tf.math.top_k(ratio, k=count).values
-        sums = chance * tf.exp(tf.cumsum(tf.math.log(tf.maximum(ordered, 1e-6)), axis=1))
+        sums = chance * tf.math.cumprod(tf.sort(ratio, axis=1, direction="DESCENDING"), axis=1)
         return chance, tf.reduce_max((sums - chance) / calls, axis=1, keepdims=True) * 4
     gain = tf.where(is_open, last - now, 0.0)
     return tf.reduce_mean(now, axis=1, keepdims=True), tf.reduce_max(gain, axis=1, keepdims=True)
