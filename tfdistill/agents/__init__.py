@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfdistill.agents.encoding import UnusableTextError
     from tfdistill.agents.failures import QuarantinedTextError, TextTimeoutError
     from tfdistill.agents.generator import Generator, WrittenText
+    from tfdistill.agents.learned_policy import LearnedPolicy, open_policy
     from tfdistill.agents.members import Answer, Member, Question
     from tfdistill.agents.messages import MalformedMessageError, Message, Span
     from tfdistill.agents.plan import Plan, PlanError, Step
@@ -41,6 +42,7 @@ __all__ = [
     "Answer",
     "Budget",
     "Generator",
+    "LearnedPolicy",
     "MalformedMessageError",
     "Member",
     "Message",
@@ -62,6 +64,7 @@ __all__ = [
     "View",
     "WrittenText",
     "chat_prompt",
+    "open_policy",
     "replay",
 ]
 
@@ -71,6 +74,7 @@ _MODULE_OF = {
     "Answer": "members",
     "Budget": "policy",
     "Generator": "generator",
+    "LearnedPolicy": "learned_policy",
     "MalformedMessageError": "messages",
     "Member": "members",
     "Message": "messages",
@@ -92,6 +96,7 @@ _MODULE_OF = {
     "View": "policy",
     "WrittenText": "generator",
     "chat_prompt": "chat",
+    "open_policy": "learned_policy",
     "replay": "replaying",
 }
 

@@ -44,22 +44,35 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one request may cost; the team never spends more.
+    """What one request, or a batch of requests in a row, may cost; the team never spends more.
+
+    Each worker of a pool has a team of its own, and so a budget of its own for its own requests.
 
     Attributes:
         calls: The largest number of answers by tier, such as `{"teacher": 1}`; a tier that is not
             named has no limit.
         ms: Milliseconds of all agents together; None has no limit. An agent is asked only while
             some are left, and what it is known to take fits.
+        requests: How many requests in a row share all this; then it begins anew.
 
     Raises:
-        ValueError: If a number is negative.
+        ValueError: If a number is negative, or `requests` is below 1.
     """
 
     calls: Mapping[str, int] = field(default_factory=dict)
     ms: float | None = None
+    requests: int = 1
 
     def __post_init__(self) -> None:
+        if (
+            isinstance(self.requests, bool)
+            or not isinstance(self.requests, int)
+            or self.requests < 1
+        ):
+            raise ValueError(
+                f"`requests` must be an int of at least 1. Received: requests={self.requests!r}. "
+                "It is how many requests share the budget."
+            )
         for tier, count in self.calls.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise ValueError(
@@ -75,7 +88,8 @@ class Budget:
 class Policy(Protocol):
     """Decides for all open fields of a level at once.
 
-    A policy may also have `start(text)`, which is called before each request.
+    A policy may also have `start(text)`, which is called before each request, and
+    `check(members)`, which refuses a team that it does not know.
     """
 
     def decide(
@@ -86,7 +100,7 @@ class Policy(Protocol):
         Args:
             views: The open fields.
             board: The latest answer of every field, peers included.
-            budget: What is left for this request.
+            budget: What is left for this request and the `budget.requests - 1` after it.
         """
 
 

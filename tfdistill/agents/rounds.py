@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfdistill.agents.members import Caller, Member, Question, moved
 from tfdistill.agents.messages import Message, Span
 from tfdistill.agents.plan import REQUEST, Step
-from tfdistill.agents.policy import Budget, View
+from tfdistill.agents.policy import View
 from tfdistill.agents.trace import Decision, Failure
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class Request:
         self.dropped: set[str] = set()
         self._team, self._caller = team, caller
         self._steps = {step.name: step for step in team.plan.steps}
-        self._calls = dict(team.budget.calls)
-        self._ms = team.budget.ms
+        self._account = team.account
         self._number: dict[str, int] = {}  # of the latest answer of each field, in the trace
         self._margin: dict[str, float] = {}
         self._tier: dict[str, int] = {}  # place of the tier that answered, or failed, last
@@ -80,7 +79,7 @@ class Request:
         """Asks the tier at a place, and the next one where it fails or is not affordable."""
         members = self._members(field)
         for index in range(place, len(members)):
-            if self._affordable(members[index]):
+            if self._account.affords(members[index]):
                 self._tier[field] = index
                 if self._ask(field, members[index], {}, reply=reply):
                     return True
@@ -94,12 +93,10 @@ class Request:
         start, end = self._place(field)
         inputs = dict(self._inputs(field, start))
         question = Question(field, self.text[start:end], start, inputs, hints)
+        self._account.pay_call(member.tier)
         entry, margin = self._caller.call(member, question, reply=reply)
         self.entries.append(entry)
-        if member.tier in self._calls:
-            self._calls[member.tier] -= 1
-        if self._ms is not None:
-            self._ms = max(self._ms - entry.cost_ms, 0.0)
+        self._account.pay_ms(entry.cost_ms)
         if isinstance(entry, Failure) or margin is None:
             return False
         self.board[field], self._margin[field] = entry, margin
@@ -113,7 +110,7 @@ class Request:
             if not still_open:
                 return
             views = [self._view(field, turn, vetoed) for field in still_open]
-            left = Budget(calls=dict(self._calls), ms=self._ms)
+            left = self._account.left()
             choices = self._team.policy.decide(views, board=dict(self.board), budget=left)
             self._check(views, choices)
             still_open = [
@@ -133,7 +130,7 @@ class Request:
         granted = True
         if action == "escalate":
             place = self._place_of(field, target)
-            granted = self._affordable(self._members(field)[place])
+            granted = self._account.affords(self._members(field)[place])
         self.entries.append(Decision(field, choice, about, granted))
         if action == "abstain":
             self.dropped.add(field)
@@ -143,7 +140,7 @@ class Request:
             peer = self._peer(field, target)
             self._asked.add((field, self._tier[field], self._number[peer]))
             member = self._members(field)[self._tier[field]]
-            if self._affordable(member):
+            if self._account.affords(member):
                 self._ask(field, member, {target: self.board[peer]}, reply=self._number[peer])
         return action in ("escalate", "ask")
 
@@ -180,7 +177,7 @@ class Request:
         better = members[self._tier[field] + 1 :]
         choices = [] if vetoed else ["accept"]
         choices += [f"ask:{name}" for name in self._peers(field)]
-        choices += [f"escalate:{member.tier}" for member in better if self._affordable(member)]
+        choices += [f"escalate:{member.tier}" for member in better if self._account.affords(member)]
         choices.append("abstain")
         start, end = self._place(field)
         return View(
@@ -209,14 +206,6 @@ class Request:
 
     def _with_suffix(self, name: str, suffix: str) -> str:
         return f"{name}{suffix}" if name != REQUEST and self._steps[name].each else name
-
-    def _affordable(self, member: Member) -> bool:
-        if self._calls.get(member.tier, 1) < 1:
-            return False
-        if self._ms is None:
-            return True
-        expected = float(getattr(member, "expected_ms", 0.0))
-        return self._ms > 0 and expected <= self._ms
 
     def _members(self, field: str) -> tuple[Member, ...]:
         return self._team.members[field.partition("[")[0]]

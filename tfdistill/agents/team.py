@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfdistill.agents.account import Account
 from tfdistill.agents.encoding import UnusableTextError, check_text, check_texts
 from tfdistill.agents.members import Caller, Member
 from tfdistill.agents.messages import plain_value
@@ -66,7 +67,7 @@ class Team:
             itself. No two agents of a team share a name.
         plan: What is computed from what.
         policy: Decides about each answer. None is `ThresholdPolicy()`.
-        budget: What one request may cost. None has no limit.
+        budget: What one request, or a batch of requests in a row, may cost. None has no limit.
         max_rounds: Rounds of decisions in one level, at least 1; what is open after them is
             accepted, or dropped if it was vetoed.
         max_characters: The longest request that is taken.
@@ -76,12 +77,14 @@ class Team:
     Attributes:
         plan: The plan.
         path: The folder, or None.
+        account: What is left of the budget.
         sample: A request to measure with, or None.
 
     Raises:
         PlanError: If a step has no agent, an agent's kind is not its step's, or an agent belongs
             to no step; the message draws the plan.
-        ValueError: If two agents share a name, or a number is out of range.
+        ValueError: If two agents share a name, a number is out of range, or the policy does not
+            know the team.
 
     Example:
         >>> from tfdistill.agents import Answer, Plan, Step
@@ -113,6 +116,7 @@ class Team:
         self.path = path
         self.policy: Policy = ThresholdPolicy() if policy is None else policy
         self.budget = Budget() if budget is None else budget
+        self.account = Account(self.budget)
         for name, value in (("max_rounds", max_rounds), ("max_characters", max_characters)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be an int of at least 1. Received: {value!r}.")
@@ -123,13 +127,15 @@ class Team:
             for name, given in agents.items()
         }
         _check_members(self.members, plan)
+        check = getattr(self.policy, "check", None)
+        if check is not None:
+            check(self.members)
         self._described = {
             "plan": plan.to_dict(),
             "agents": {
                 name: [[m.name, m.tier, float(getattr(m, "expected_ms", 0.0))] for m in members]
                 for name, members in self.members.items()
             },
-            "budget": {"calls": dict(self.budget.calls), "ms": self.budget.ms},
             "max_rounds": max_rounds,
         }
         self.sample: str | None = None
@@ -203,6 +209,8 @@ class Team:
         start = getattr(self.policy, "start", None)
         if start is not None:
             start(text)
+        self.account.begin()
+        described = {**self._described, "budget": self.account.described()}
         request = Request(text, team=self, caller=self._caller)
         for level in self.plan.levels:
             request.run_level(level)
@@ -215,7 +223,7 @@ class Team:
             for field in request.fields_of(step)
         }
         abstained = tuple(field for field, value in values.items() if value is None)
-        trace = Trace(text, tuple(request.entries), values, self._described)
+        trace = Trace(text, tuple(request.entries), values, described)
         return TeamResult(values, abstained, trace)
 
 

@@ -5,6 +5,7 @@ equations      `qlearning`: targets and errors; `exploration`: balanced random a
 teams          `SumMixer` (VDN), `MonotonicMixer` (QMIX)
 learners       `TabularQ`, `IQL`, `VDN`, `QMIX`: `train(steps)`, `greedy_return()`
 budget         `TeamRecord`, `TeamEnv`, `Calibration`, `learn_policy`, `evaluate`
+deployment     `export_policy`: a folder for `Team(policy=LearnedPolicy(folder))`
 baselines      `thresholds`, `knn`, `agreement`, `Auction`, `Planner`, `Oracle`
 games          `TwoStepGame`, `ClimbingGame`, `PenaltyGame`, `SwitchGame`, `MatrixGame`
 =============  =======================================================================
@@ -27,6 +28,7 @@ from tfdistill.rl.games import ClimbingGame, MatrixGame, PenaltyGame, TwoStepGam
 from tfdistill.rl.imitation import imitate
 from tfdistill.rl.learners import IQL, QMIX, VDN
 from tfdistill.rl.mixers import MonotonicMixer, SumMixer
+from tfdistill.rl.policy_export import export_policy
 from tfdistill.rl.record import TeamRecord
 from tfdistill.rl.recording import LabeledRequest, team_fingerprint
 from tfdistill.rl.switch_game import SwitchGame
@@ -59,6 +61,7 @@ __all__ = [
     "agreement",
     "cluster_interval",
     "evaluate",
+    "export_policy",
     "fixed_tier",
     "imitate",
     "knn",

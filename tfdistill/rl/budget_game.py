@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfdistill.rl.calibration import Calibration
 from tfdistill.rl.record import TeamRecord
-from tfdistill.rl.team_features import gains, team_features
+from tfdistill.rl.team_features import gains, resources, team_features
 
 __all__ = ["BudgetGame", "Situation"]
 
@@ -250,17 +250,14 @@ class BudgetGame:
         return tf.reduce_sum(tf.cast(active, tf.float32), axis=1)
 
     def _resources(self, now: Situation) -> tf.Tensor:
-        left, ahead = tf.cast(now.left, tf.float32), self.requests - now.position
-        ahead = tf.maximum(tf.cast(ahead, tf.float32), 1.0)
-        agents = float(len(self.possible_agents))
-        columns = [
-            tf.minimum(left, agents) / agents,
-            tf.minimum(left / ahead, agents) / agents * 2,
-            left / self.calls,
-            ahead / self.requests,
+        return resources(
+            tf.cast(now.left, tf.float32),
+            tf.cast(self.requests - now.position, tf.float32),
             tf.cast(now.round, tf.float32) / self.rounds,
-        ]
-        return tf.stack(columns, axis=1)
+            agents=len(self.possible_agents),
+            calls=self.calls,
+            requests=self.requests,
+        )
 
     def _request_begins(self, queue: tf.Tensor, position: tf.Tensor, left: tf.Tensor) -> tf.Tensor:
         at = tf.minimum(position, self.requests - 1)

@@ -73,7 +73,7 @@ def imitate(
     seen, allowed = game.observe(episodes), game.allowed(episodes)
     matters = tf.cast(tf.reduce_sum(tf.cast(allowed, tf.int32), -1) > 1, tf.float32)
     optimizer = keras.optimizers.Adam(2e-3)
-    weights = learner._network.trainable_variables
+    weights = learner.network.trainable_variables
     optimizer.build(weights)
     order = np.random.default_rng(seed).integers(len(actions), size=(steps, 256)).astype(np.int32)
 
@@ -82,13 +82,13 @@ def imitate(
         for rows in orders:
             parts = [tf.gather(part, rows) for part in (seen, allowed, actions, matters)]
             with tf.GradientTape() as tape:
-                values = learner._network(parts[0])
+                values = learner.network(parts[0])
                 loss = imitation_loss(values, parts[1], parts[2], margin=margin) * parts[3]
                 mean = tf.reduce_mean(loss)
             optimizer.apply(tape.gradient(mean, weights), weights)
 
     fit(tf.constant(order))
-    chosen = tf.argmax(masked(learner._network(seen), allowed), axis=-1, output_type=tf.int32)
+    chosen = tf.argmax(masked(learner.network(seen), allowed), axis=-1, output_type=tf.int32)
     same = tf.cast(chosen == actions, tf.float32) * matters
     return float(tf.reduce_sum(same) / tf.reduce_sum(matters))
 

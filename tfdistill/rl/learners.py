@@ -46,6 +46,9 @@ class IQL(Learner):
         double_q: Whether the learned network chooses the next action and the target network only
             judges it.
 
+    Attributes:
+        network: The agents' `AgentNetworks`, as learned so far.
+
     Example:
         >>> from tfdistill.rl import TwoStepGame
         >>> learner = IQL(TwoStepGame(), seed=0)
@@ -81,7 +84,7 @@ class IQL(Learner):
         observed = game.observe(self._episodes)
         agents = (None, *observed.shape[1:])
         settings: dict[str, Any] = {"hidden_dim": hidden_dim, "shared": shared, "seed": seed}
-        self._network, self._target_network = (
+        self.network, self._target_network = (
             _built(AgentNetworks(game.num_actions, **settings), agents) for _ in range(2)
         )
         self._mixer = self._target_mixer = None
@@ -91,7 +94,7 @@ class IQL(Learner):
                 _built(self.mixer_class(seed=seed), *shapes) for _ in range(2)
             )
         self._optimizer = keras.optimizers.Adam(learning_rate)
-        self._weights = _trained(self._network, self._mixer)
+        self._weights = _trained(self.network, self._mixer)
         self._target_weights = _trained(self._target_network, self._target_mixer)
         self._optimizer.build(self._weights)
         self._copy_to_target()
@@ -104,7 +107,7 @@ class IQL(Learner):
 
     def values(self, episodes: tf.Tensor) -> tf.Tensor:
         """Returns the value of each agent's actions, float `[B, N, A]`."""
-        return self._network(self.game.observe(episodes))
+        return self.network(self.game.observe(episodes))
 
     def joint_values(self, state: str) -> np.ndarray:
         """Returns the team's value of each joint action in a named state, float `[A, …, A]`.
@@ -161,7 +164,7 @@ class IQL(Learner):
         """Returns what the values should be: `[B, N]` for IQL, `[B]` for a team's value."""
         allowed, seen = self.game.allowed(after), self.game.observe(after)
         judged = masked(self._target_network(seen), allowed)
-        selector = masked(self._network(seen), allowed) if self.double_q else judged
+        selector = masked(self.network(seen), allowed) if self.double_q else judged
         if self._target_mixer is None:
             rewards, discount = rewards[:, None], discount[:, None]
             return double_q_target(rewards, discount, judged, selector)

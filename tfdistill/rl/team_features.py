@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-__all__ = ["gains", "team_features"]
+__all__ = ["gains", "resources", "team_features"]
 
 
 def gains(
@@ -36,6 +36,39 @@ def gains(
     else:
         gain /= size[:, None]
     return tf.where(closed == 0, gain, 0.0)
+
+
+def resources(
+    left: tf.Tensor,
+    ahead: tf.Tensor,
+    progress: tf.Tensor,
+    *,
+    agents: int,
+    calls: int,
+    requests: int,
+) -> tf.Tensor:
+    """Describes what a team has left.
+
+    Args:
+        left: Calls that are left, float `[B]`.
+        ahead: Requests that share them, the present one included, float `[B]`.
+        progress: Rounds of this request that are over, as a fraction, float `[B]`.
+        agents: N.
+        calls: Calls of a whole batch.
+        requests: Requests of a whole batch.
+
+    Returns:
+        float `[B, 5]`.
+
+    Example:
+        >>> one = tf.constant([1.0])
+        >>> resources(one, one, one, agents=2, calls=4, requests=2).numpy().tolist()
+        [[0.5, 1.0, 0.25, 0.5, 1.0]]
+    """
+    ahead, most = tf.maximum(ahead, 1.0), float(agents)
+    each = tf.minimum(left / ahead, most) / most * 2
+    columns = [tf.minimum(left, most) / most, each, left / calls, ahead / requests, progress]
+    return tf.stack(columns, axis=1)
 
 
 def team_features(
@@ -103,9 +136,11 @@ def _gain_per_call(
     calls = tf.range(1, count + 1, dtype=tf.float32)
     is_open = closed == 0
     if size is None:
-        ratio = tf.where(is_open, last / tf.maximum(now, 1e-6), 1.0)
+        ratio = tf.math.log(tf.maximum(last, 1e-6) / tf.maximum(now, 1e-6))
+        ratio = tf.sort(tf.where(is_open, ratio, 0.0), axis=1, direction="DESCENDING")
         chance = tf.reduce_prod(now, axis=1, keepdims=True)
-        sums = chance * tf.math.cumprod(tf.sort(ratio, axis=1, direction="DESCENDING"), axis=1)
+        # Sums of logarithms: TFLite has no operation for products that run.
+        sums = chance * tf.math.exp(tf.math.cumsum(ratio, axis=1))
         return chance, tf.reduce_max((sums - chance) / calls, axis=1, keepdims=True) * 4
     gain = tf.where(is_open, last - now, 0.0)
     return tf.reduce_mean(now, axis=1, keepdims=True), tf.reduce_max(gain, axis=1, keepdims=True)
