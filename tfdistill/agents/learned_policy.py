@@ -22,7 +22,7 @@ from tfdistill.agents.policy import Budget, Policy, ThresholdPolicy, View
 from tfdistill.export.manifest import record_of
 from tfdistill.interpreter import Interpreter
 
-__all__ = ["ABSENT", "CLOSED", "OPEN", "LearnedPolicy", "open_policy"]
+__all__ = ["ABSENT", "CLOSED", "LearnedPolicy", "OPEN", "open_policy"]
 
 OPEN, CLOSED, ABSENT = 0, 1, 2  # what a field is to the exported graph
 FORMAT = 1
