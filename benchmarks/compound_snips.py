@@ -28,7 +28,9 @@ from compound_snips_teacher import build, fine_tune, predict
 from tokenizers import Tokenizer
 
 from tfdistill import datasets
-from tfdistill.students import cut_vocabulary
+from tfdistill.students import cut_vocabulary, token_features
+
+COMMON = 12_000
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,22 @@ class Task:
     cut: Tokenizer
     kept_ids: np.ndarray
     tags: tuple[str, ...]
+    words: list[str]
     folder: Path
 
 
 def prepare(options: argparse.Namespace) -> Task:
-    """Reads the texts and cuts the vocabulary to the training texts."""
+    """Reads the texts; cuts the vocabulary to the training texts and to frequent words."""
     options.folder.mkdir(parents=True, exist_ok=True)
     utterances = load(options.data)
     whole = Tokenizer.from_file(str(datasets.extract(datasets.MINILM) / "tokenizer.json"))
-    texts = [*(utterance.text for utterance in utterances["train"]), *CONNECTORS]
+    # BERT's vocabulary is in order of frequency: words that users say and no training text has.
+    words = [whole.id_to_token(token) for token in range(COMMON)]
+    words = [word for word in words if word.isalpha() and word.isascii() and len(word) > 1]
+    texts = [*(utterance.text for utterance in utterances["train"]), *CONNECTORS, *words]
     cut, kept_ids = cut_vocabulary(whole, texts, sequence_length=64)
     names = sorted({slot.name for u in utterances["train"] for slot in u.slots})
-    return Task(utterances, whole, cut, kept_ids, slot_tags(names), options.folder)
+    return Task(utterances, whole, cut, kept_ids, slot_tags(names), words, options.folder)
 
 
 def teacher(task: Task, options: argparse.Namespace) -> keras.Model:
@@ -72,7 +78,11 @@ def teacher(task: Task, options: argparse.Namespace) -> keras.Model:
 def answered_rows(task: Task, options: argparse.Namespace) -> tuple[Rows, dict[str, np.ndarray]]:
     """Returns the students' rows and the teacher's answers to them, which are kept."""
     rows = training_rows(
-        task.utterances["train"], task.whole, tags=task.tags, copies=options.copies
+        task.utterances["train"],
+        task.whole,
+        tags=task.tags,
+        words=task.words,
+        copies=options.copies,
     )
     path = options.folder / f"answers_{options.teacher_rounds}_{options.copies}.npz"
     if not path.exists():
@@ -92,7 +102,7 @@ def answered_rows(task: Task, options: argparse.Namespace) -> tuple[Rows, dict[s
 
 def students(task: Task, options: argparse.Namespace) -> dict[str, keras.Model]:
     """Distils the students of both tiers, or reads them."""
-    table = build_table(task)
+    table = build_table(task, options)
     paths = {size: options.folder / student_file(size, options) for size in SIZES}
     rows, answers = None, {}
     if not all(path.exists() for path in paths.values()):
@@ -112,16 +122,26 @@ def students(task: Task, options: argparse.Namespace) -> dict[str, keras.Model]:
     return found
 
 
-def build_table(task: Task) -> np.ndarray:
-    """Returns the teacher's word vectors of the kept ids, which are kept too."""
+def build_table(task: Task, options: argparse.Namespace) -> np.ndarray:
+    """Returns what the teacher knows of each kept id, float32 `[V, 2 D]`, which is kept too.
+
+    Half of it is the word's row in the pretrained table, half the fine-tuned teacher's state of a
+    text of that one word; each half centered, and its rows of length one.
+    """
     path = task.folder / "vectors.npy"
     if not path.exists():
-        from tfdistill import teachers
-
-        backbone = teachers.load_backbone(datasets.extract(datasets.MINILM))
-        values = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)
-        np.save(path, values[task.kept_ids])
+        model = teacher(task, options)
+        backbone = next(layer for layer in model.layers if hasattr(layer, "token_embedding"))
+        table = keras.ops.convert_to_numpy(backbone.token_embedding.embeddings)[task.kept_ids]
+        pooled = keras.Model(model.input, model.get_layer("pooling").output)
+        answers = token_features(pooled, token_ids=task.kept_ids, before=(101,), after=(102,))
+        np.save(path, np.concatenate([_unit_rows(table), _unit_rows(answers)], axis=1))
     return np.load(path)
+
+
+def _unit_rows(table: np.ndarray) -> np.ndarray:
+    centered = table - table.mean(axis=0)
+    return centered / np.linalg.norm(centered, axis=1, keepdims=True)
 
 
 def student_file(size: str, options: argparse.Namespace) -> str:
@@ -135,9 +155,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the SNIPS files")
     parser.add_argument("--folder", type=Path, default=Path("runs/compound_snips"))
-    parser.add_argument("--teacher-rounds", type=int, default=2)
-    parser.add_argument("--copies", type=int, default=1, help="varied copies of each utterance")
-    parser.add_argument("--epochs", type=int, default=6, help="of the students")
+    parser.add_argument("--teacher-rounds", type=int, default=4)
+    parser.add_argument("--copies", type=int, default=8, help="varied copies of each utterance")
+    parser.add_argument("--epochs", type=int, default=10, help="of the students")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--requests", type=int, default=1500, help="test requests")
     parser.add_argument("--only", choices=("students", "teams"), help="stop after this step")

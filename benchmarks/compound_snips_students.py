@@ -1,8 +1,9 @@
 """The students of Compound SNIPS: two tiers of one encoder with three heads each.
 
 They read varied copies of the training texts beside the originals. A copy keeps a sentence and
-gives each slot another value that the training texts have for it, so its tags stay right; the
-teacher answers it too, and the students learn from labels and answers.
+gives each slot another value: one that the training texts have for it, or words that they may not
+have at all, so that a name is known by its place. Its tags stay right; the teacher answers it too,
+and the students learn from labels and answers.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from tfdistill.students import (
 
 SIZES = {
     "tiny": {"embedding_dim": 8, "num_layers": 1, "hidden_dim": 32, "intermediate_dim": 64},
-    "small": {"embedding_dim": 64, "num_layers": 2, "hidden_dim": 128, "intermediate_dim": 256},
+    "small": {"embedding_dim": 96, "num_layers": 2, "hidden_dim": 128, "intermediate_dim": 256},
 }
 TOKENS, LARGEST, RATE = 2048, 96, 3e-3
 ALPHA, TEMPERATURE = 0.3, 2.0
 
 
-def vary(utterances: Sequence[Utterance], *, seed: int) -> list[Utterance]:
+def vary(utterances: Sequence[Utterance], words: Sequence[str], *, seed: int) -> list[Utterance]:
     """Makes a copy of each utterance with other values of its slots.
 
-    Each slot is filled anew with probability one half, by a value of the same slot and intent.
+    Of the slots a half is filled by a value of the same slot and intent, a sixth has each of its
+    words swapped for any of `words`, and the rest stays.
     """
     generator = np.random.default_rng(seed)
     values: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -50,9 +52,13 @@ def vary(utterances: Sequence[Utterance], *, seed: int) -> list[Utterance]:
         for slot in utterance.slots:
             text += utterance.text[before : slot.start]
             value = utterance.text[slot.start : slot.end]
-            if generator.random() < 0.5:
+            draw = generator.random()
+            if draw < 1 / 2:
                 others = values[utterance.intent, slot.name]
                 value = others[generator.integers(len(others))]
+            elif draw < 2 / 3:
+                chosen = generator.integers(len(words), size=len(value.split()))
+                value = " ".join(words[number] for number in chosen)
             slots.append(Slot(slot.name, len(text), len(text) + len(value)))
             text, before = text + value, slot.end
         text += utterance.text[before:]
@@ -61,12 +67,17 @@ def vary(utterances: Sequence[Utterance], *, seed: int) -> list[Utterance]:
 
 
 def training_rows(
-    utterances: Sequence[Utterance], tokenizer: Tokenizer, *, tags: Sequence[str], copies: int
+    utterances: Sequence[Utterance],
+    tokenizer: Tokenizer,
+    *,
+    tags: Sequence[str],
+    words: Sequence[str],
+    copies: int,
 ) -> Rows:
     """Returns the originals and their copies, alone and in requests, as rows."""
     requests = [*cover(utterances, seed=100)]
     for number in range(copies):
-        requests += cover(vary(utterances, seed=number), seed=101 + number)
+        requests += cover(vary(utterances, words, seed=number), seed=101 + number)
     return make_rows(requests, tokenizer, tags=tags, length=REQUEST_LENGTH)
 
 
@@ -112,8 +123,12 @@ def distill(
             name: DistilledLoss(alpha=ALPHA, temperature=TEMPERATURE) for name in model.output
         }
         # The tags of slots are the hard task: they get the larger share.
+        # Muon for the matrices between words and answers, Adam for all else.
+        outer = ["token_embedding", "embedding_projection", *model.output]
         model.compile(
-            keras.optimizers.Adam(rate, clipnorm=1.0),
+            keras.optimizers.Muon(
+                rate, exclude_embeddings=False, exclude_layers=outer, weight_decay=None
+            ),
             loss=losses,
             loss_weights={"split": 0.5, "slots": 2.0, "intent": 0.5},
         )
