@@ -62,9 +62,9 @@ def recipe(*make: Callable[[int], Any], times: int = 1, quantize: str = "dynamic
     return Row(compressed, times=times, quantize=quantize)
 
 
-def pruning(sparsity: float) -> Callable[[int], Prune]:
-    """Zeros that are all there after two thirds of the steps."""
-    return lambda steps: Prune(sparsity=sparsity, steps=2 * steps // 3)
+def pruning(sparsity: float, *, block: int = 1) -> Callable[[int], Prune]:
+    """Zeros, alone or so many side by side, that are all there after two thirds of the steps."""
+    return lambda steps: Prune(sparsity=sparsity, steps=2 * steps // 3, block_size=(1, block))
 
 
 def four_bits(steps: int) -> Quantize:
@@ -90,16 +90,23 @@ ROWS: dict[str, Row] = {
     "int8": Row(lambda student, steps, data: student, times=0),
     "int8, trained on": recipe(lambda steps: Idle(), times=4),
     "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8), times=4),
-    "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8), times=4),
+    "50 % zeros in fours, int8": recipe(
+        pruning(0.5, block=4), lambda steps: Quantize(bits=8), times=4
+    ),
+    "70 % zeros in fours, int8": recipe(
+        pruning(0.7, block=4), lambda steps: Quantize(bits=8), times=4
+    ),
     "int4, not trained": recipe(four_bits, times=0, quantize="int4"),
     "int4": recipe(four_bits, times=4, quantize="int4"),
-    "joint: 60 % zeros, 32 values, int8": recipe(
-        pruning(0.6),
+    "joint: 60 % zeros in fours, int4": recipe(
+        pruning(0.6, block=4), four_bits, times=4, quantize="int4"
+    ),
+    "joint: 70 % zeros in fours, 32 values, int8": recipe(
+        pruning(0.7, block=4),
         lambda steps: Cluster(number_of_clusters=32, begin_step=2 * steps // 3),
         lambda steps: Quantize(bits=8),
         times=4,
     ),
-    "joint: 40 % zeros, int4": recipe(pruning(0.4), four_bits, times=4, quantize="int4"),
     "4 blocks, int8": with_blocks(groups=BLOCKS),
     "4 blocks, one set, int8": with_blocks(groups=1),
 }
