@@ -8,7 +8,7 @@ import click
 
 import tfdistill
 from tfdistill.agents.chat_command import chat
-from tfdistill.commands import bundles, models, reports, servers, texts
+from tfdistill.commands import bundles, models, policies, reports, servers, texts
 
 __all__ = ["main"]
 
@@ -29,6 +29,7 @@ for _command in (
     bundles.inspect,
     bundles.measure,
     bundles.predict,
+    policies.learn_policy,
     reports.report,
     servers.serve,
     chat,

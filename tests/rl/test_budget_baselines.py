@@ -169,3 +169,15 @@ def test_an_interval_by_sources_is_as_wide_as_the_number_of_sources_says():
 
 def test_batches_use_each_request_once():
     assert sorted(batches(40, size=20, seed=1).ravel()) == list(range(40))
+
+
+def test_known_requests_are_not_their_own_neighbors(make_record: Callable):
+    record = make_record(60, parts=1)
+    game = BudgetGame(record, calls=1)
+    kept = baselines.knn(game, fitted=record, neighbors=1).scores
+    copy = dataclasses.replace(record)
+    leaked = baselines.knn(game, fitted=copy, neighbors=1).scores
+
+    own = (record.right[..., 2].astype(float) - record.right[..., 0])[:, 1]
+    np.testing.assert_array_equal(leaked[:, 1, 0], own)  # one neighbor: the request itself
+    assert (kept[:, 1, 0] != own).any()

@@ -1,7 +1,8 @@
-"""`report`: the tables of several runs as one."""
+"""`report`: the tables of several runs as one, and what their budgets bought."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -22,11 +23,21 @@ __all__ = ["report"]
 def report(runs: tuple[Path, ...], as_json: bool, html: Path | None) -> None:
     """Show the stages of one or more runs in one table, the run's name before the stage's.
 
+    A run of `learn-policy` has a table of its own: what each policy makes of each budget.
+
     Example: tfdistill report runs/demo runs/few
     """
     with told():
         from tfdistill.export.report import format_table, read_report
 
+        budgets = [run for run in runs if (run / "budget.json").is_file()]
+        for run in budgets:
+            name = "budget.json" if as_json else "budget.md"
+            text = (run / name).read_text(encoding="utf-8")
+            click.echo(json.dumps(json.loads(text)) if as_json else f"{run}\n\n{text}")
+        runs = tuple(run for run in runs if run not in budgets or (run / "report.json").is_file())
+        if budgets and not runs:
+            return
         found = {str(run): read_report(run) for run in runs}
     if as_json:
         write(found, as_json=True, text="")

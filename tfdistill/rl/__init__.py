@@ -20,8 +20,10 @@ Example:
 from tfdistill.rl.auction import Auction, Planner
 from tfdistill.rl.baselines import Oracle, Rule, agreement, fixed_tier, knn, random_mix, thresholds
 from tfdistill.rl.budget_game import BudgetGame
+from tfdistill.rl.budget_report import BudgetRow, learn_budgets, worth_it, write_budget_report
 from tfdistill.rl.budget_training import learn_policy, policy_on
 from tfdistill.rl.calibration import Calibration
+from tfdistill.rl.contest import best_guide, rules
 from tfdistill.rl.env import TeamEnv
 from tfdistill.rl.evaluation import Evaluation, cluster_interval, evaluate
 from tfdistill.rl.games import ClimbingGame, MatrixGame, PenaltyGame, TwoStepGame
@@ -38,6 +40,7 @@ from tfdistill.rl.tabular import TabularQ
 __all__ = [
     "Auction",
     "BudgetGame",
+    "BudgetRow",
     "Calibration",
     "ClimbingGame",
     "Evaluation",
@@ -59,15 +62,20 @@ __all__ = [
     "TwoStepGame",
     "VDN",
     "agreement",
+    "best_guide",
     "cluster_interval",
     "evaluate",
     "export_policy",
     "fixed_tier",
     "imitate",
     "knn",
+    "learn_budgets",
     "learn_policy",
     "policy_on",
     "random_mix",
+    "rules",
     "team_fingerprint",
     "thresholds",
+    "worth_it",
+    "write_budget_report",
 ]

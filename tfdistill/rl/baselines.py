@@ -131,7 +131,8 @@ def knn(game: BudgetGame, *, fitted: TeamRecord, neighbors: int = 40) -> Rule:
     """Makes the rule that asks the nearest known sub-tasks what the call brought, to be `tuned`.
 
     Near is near in logit confidence, logit margin and log length, each scaled to deviation 1,
-    among sub-tasks of the same kind after the same tier.
+    among sub-tasks of the same kind after the same tier. A game's own requests, if they are the
+    known ones, are not asked about themselves.
 
     Args:
         game: What is played.
@@ -150,7 +151,12 @@ def knn(game: BudgetGame, *, fitted: TeamRecord, neighbors: int = 40) -> Rule:
             gain = fitted.right[known, -1].astype(float) - fitted.right[known, tier]
             old, new = _points(fitted, known, tier), _points(record, asking, tier)
             center, scale = old.mean(axis=0), old.std(axis=0) + 1e-6
-            nearest = _nearest((old - center) / scale, (new - center) / scale, neighbors)
+            nearest = _nearest(
+                (old - center) / scale,
+                (new - center) / scale,
+                neighbors,
+                same=record is fitted,
+            )
             scores[asking, tier] = gain[nearest].mean(axis=1)
     return dataclasses.replace(_rule(game, scores, fitted), shared=True)
 
@@ -217,10 +223,13 @@ def _points(record: TeamRecord, rows: np.ndarray, tier: int) -> np.ndarray:
     return np.stack([logits(sure), logits(ahead), np.log1p(record.length[rows])], axis=1)
 
 
-def _nearest(old: np.ndarray, new: np.ndarray, count: int) -> np.ndarray:
-    count = min(count, len(old))
+def _nearest(old: np.ndarray, new: np.ndarray, count: int, *, same: bool) -> np.ndarray:
+    """Returns the rows of the nearest old points; with `same` a point is not its own neighbor."""
+    count = max(min(count, len(old) - same), 1)
     found = []
-    for chunk in np.array_split(new, len(new) // 256 + 1):
-        distance = ((chunk[:, None] - old[None]) ** 2).sum(axis=-1)
+    for rows in np.array_split(np.arange(len(new)), len(new) // 256 + 1):
+        distance = ((new[rows, None] - old[None]) ** 2).sum(axis=-1)
+        if same:
+            distance[np.arange(len(rows)), rows] = np.inf
         found.append(np.argpartition(distance, count - 1, axis=1)[:, :count])
     return np.concatenate(found)
