@@ -183,8 +183,12 @@ class Team:
         return self.sample
 
     def run_blank(self) -> None:
-        """Answers a request that no agent need understand, for what measures time."""
-        self.answer(self.sample or "?")
+        """Answers a request that no agent need understand, for what measures time; it is free."""
+        kept, self.account = self.account, Account(self.budget)
+        try:
+            self.answer(self.sample or "?")
+        finally:
+            self.account = kept
 
     def with_policy(self, policy: Policy, *, budget: Budget | None = None) -> Team:
         """Returns a team of the same agents under another policy and budget."""

@@ -3,6 +3,7 @@
     team/manifest.json        "kind": "team", the plan, the agents, the SHA-256 of each file
     team/small/model.tflite   one sub-folder per file of heads
     team/small/tokenizer.json
+    team/policy/              a learned policy, if there is one (`deployment.deploy_policy`)
 
 There is no code in it and nothing is unpickled: an agent is one of the kinds below, made from its
 settings. Only sub-folders and file names of a fixed form are opened, never a path.
@@ -21,15 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.agents.heads import Classifier, HeadFile, Tagger
+from tfdistill.agents.learned_policy import open_policy
 from tfdistill.agents.members import Member
 from tfdistill.agents.plan import Plan
+from tfdistill.agents.policy import Budget
 from tfdistill.agents.team import Team
 from tfdistill.agents.verifier import Verifier
 from tfdistill.export.folder import check_free, put_in_place
 from tfdistill.export.manifest import MANIFEST, record_of
 
-__all__ = ["open_team", "save_team"]
+__all__ = ["POLICY", "open_team", "read_manifest", "save_team"]
 
+POLICY = "policy"  # the sub-folder of a learned policy; no file of heads has that name
 _FORMAT = 1
 _FOLDER = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _FILES = {"model.tflite": 2**31, "tokenizer.json": 64 * 2**20}
@@ -66,9 +70,10 @@ def save_team(
     """
     target = _free(path)
     for name in files:
-        if not isinstance(name, str) or not _FOLDER.match(name):
+        if not isinstance(name, str) or not _FOLDER.match(name) or name == POLICY:
             raise ValueError(
-                f"`files` must have names of lower-case letters, digits and _. Received: {name!r}."
+                f"`files` must have names of lower-case letters, digits and _, and not "
+                f"{POLICY!r}. Received: {name!r}."
             )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
         folder = Path(scratch) / "team"
@@ -100,9 +105,11 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
     """Opens a team's folder.
 
     Args:
-        path: The folder, as `save_team` wrote it. Every file is checked against its hash.
+        path: The folder, as `save_team` wrote it. Every file is checked against its hash. A policy
+            that it holds and that cannot be used is replaced by thresholds, with a warning.
         threads: Threads for one run of a model.
-        **settings: What `Team` takes besides: `policy`, `budget`, `max_rounds` and so on.
+        **settings: What `Team` takes besides: `policy`, `budget`, `max_rounds` and so on; they go
+            before the policy and the budget of the folder.
 
     Returns:
         The team.
@@ -122,7 +129,7 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
             f"`path` must be an existing team folder. Received: path={str(path)!r}."
         )
     folder = Path(path).resolve()
-    content = _read_manifest(folder)
+    content = read_manifest(folder)
     try:
         records = {str(name): dict(record) for name, record in content["files"].items()}
         names = sorted({name.partition("/")[0] for name in records})
@@ -150,6 +157,13 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"agents ({type(error).__name__}: {error})") from error
+    if content.get("policy") is True and "policy" not in settings:
+        settings["policy"] = open_policy(folder / POLICY, members=agents)
+    if "budget" in content and "budget" not in settings:
+        try:
+            settings["budget"] = Budget(**content["budget"])
+        except (TypeError, AttributeError, ValueError) as error:
+            raise _damaged(folder, f"budget ({error})") from error
     team = Team(agents=agents, plan=plan, path=folder, **settings)
     team.sample = sample if isinstance(sample, str) else None
     return team
@@ -159,7 +173,7 @@ def _free(path: str | os.PathLike[str]) -> Path:
     """Returns where a team may be written: a free place, or that of another team."""
     target = Path(path).absolute()
     if (target / MANIFEST).is_file() and not target.is_symlink():
-        _read_manifest(target.resolve())
+        read_manifest(target.resolve())
         return target
     return check_free(path)
 
@@ -173,7 +187,12 @@ def _make(settings: dict[str, Any], files: Mapping[str, HeadFile]) -> Member:
     return _HEADS[kind](files[settings.pop("file")], **settings)
 
 
-def _read_manifest(folder: Path) -> Any:
+def read_manifest(folder: Path) -> Any:
+    """Reads what a team's folder says it is; the rest of the folder is not looked at.
+
+    Raises:
+        ValueError: If it is no team's.
+    """
     path = _inside(folder, MANIFEST, _LARGEST_MANIFEST)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

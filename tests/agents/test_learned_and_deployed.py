@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tfdistill.agents import Plan, Step
+from tfdistill.agents import AgentPool, Budget, Plan, Step, ThresholdPolicy
+from tfdistill.agents.deployment import deploy_policy
 from tfdistill.agents.learned_policy import LearnedPolicy
-from tfdistill.agents.team_folder import save_team
+from tfdistill.agents.team_folder import open_team, save_team
 from tfdistill.cli import main
 
 PLAN = Plan(steps=(Step("topic", kind="label"),), result=("topic",))
@@ -93,6 +95,48 @@ def test_report_shows_what_the_budget_bought(learned: Path):
     assert "| 0.3 | thresholds |" in result.output
     assert "With 0.3 calls a request Q-learning is" in result.output
     assert json.loads(run("report", learned, "--json").output)["rows"][0]["budget"] == 0.3
+
+
+@pytest.fixture(scope="module")
+def deployed(crew: Path, learned: Path) -> Path:
+    path = crew.parent / "deployed"
+    budget = Budget(calls={"teacher": 3}, requests=10)
+    deploy_policy(crew, learned / "policy_0.3", path, budget=budget)
+    return path
+
+
+def calls_of(path: Path, executor: str) -> list[int]:
+    with AgentPool(path, executor=executor, num_agents=1) as pool:
+        results = pool.predict(WORDS)
+    return [sum(m.tier == "teacher" for m in result.trace.messages) for result in results]
+
+
+def test_a_pool_on_threads_decides_as_the_team_does_and_counts(deployed: Path):
+    team = open_team(deployed)
+    assert isinstance(team.policy, LearnedPolicy)
+    alone = [
+        sum(m.tier == "teacher" for m in result.trace.messages) for result in team.predict(WORDS)
+    ]
+
+    assert calls_of(deployed, "threads") == alone
+    assert np.reshape(alone, (4, 10)).sum(axis=1).tolist() == [0, 0, 0, 3]  # words 30 to 39 are new
+
+
+@pytest.mark.ray
+def test_a_pool_in_ray_decides_as_the_team_does(ray_session: object, deployed: Path):
+    assert calls_of(deployed, "ray") == calls_of(deployed, "threads")
+
+
+def test_a_team_whose_policy_is_damaged_opens_with_thresholds_and_its_budget(
+    deployed: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(deployed, tmp_path / "team"))
+    (folder / "policy" / "policy.tflite").write_bytes(b"nothing")
+
+    with pytest.warns(UserWarning, match="decides by thresholds .*The budget holds as before"):
+        team = open_team(folder)
+    assert isinstance(team.policy, ThresholdPolicy)
+    assert team.budget == Budget(calls={"teacher": 3}, requests=10)
 
 
 def test_a_record_of_another_team_and_two_sources_of_requests_are_refused(
