@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+import tfdistill as td
 from tfdistill import Distiller, students, teachers
 
 IDS = np.array([[2, 5, 7, 3, 0, 0], [2, 9, 3, 0, 0, 0]], "int32")
@@ -96,6 +98,21 @@ def test_the_lookup_comes_back_from_its_config():
     again = teachers.TokenLookup.from_config(layer.get_config())
 
     assert again(np.array([[2, 1, 0]])).numpy().tolist() == [[9, 7, 0]]
+
+
+@pytest.mark.parametrize(("highest", "stored"), [(32_767, 2), (32_768, 4)])
+def test_a_file_stores_two_bytes_for_each_id_of_a_lookup_if_they_suffice(
+    tmp_path: Path, highest: int, stored: int
+):
+    listed = np.zeros(5_000, np.int32)
+    listed[3] = highest
+    ids = keras.Input((2,), dtype="int32", name="ids")
+    model = keras.Model(ids, teachers.TokenLookup(listed)(ids))
+
+    path = td.to_tflite(model, tmp_path / "lookup.tflite")
+
+    assert 0 <= path.stat().st_size - 5_000 * stored < 5_000
+    assert td.compare(model, path, np.array([[3, 0]], np.int32)).max_error == 0
 
 
 def test_such_a_teacher_is_distilled(backbone: keras.Model):
