@@ -68,6 +68,30 @@ def test_a_head_on_the_encoders_output_answers_what_the_whole_answers(
     np.testing.assert_allclose(intent, whole["intent"], atol=1e-6)
 
 
+@pytest.mark.parametrize("groups", [3, 1])
+def test_a_head_that_reads_one_block_is_that_of_an_encoder_of_one_block(
+    ids: np.ndarray, groups: int
+):
+    sizes = SIZES | {"num_layers": 3, "groups": groups}
+    whole = multi_head_encoder(
+        token_heads={"split": 3, "slots": 4}, blocks_read={"split": 1}, seed=2, **sizes
+    )
+    cut = keras.Model(whole.input, whole.output["split"])
+    one = token_tagger(num_tags=3, seed=5, **SIZES)
+    values = {v.path.replace("/split/", "/"): v.numpy() for v in cut.variables}
+    for variable in one.variables:
+        variable.assign(values[variable.path.replace("tags/", "split/")])
+
+    assert [layer.name for layer in cut.layers if "encoder" in layer.name] == ["encoder_0"]
+    # The same layers in the same order; float32 rounding of values around 1.
+    np.testing.assert_allclose(cut(ids), one(ids), atol=1e-6)
+    parts = head_signatures(whole)
+    encoded = parts["encode"](ids)
+    assert sorted(encoded) == ["hidden", "slots_hidden"]
+    slots = parts["slots"](encoded["slots_hidden"])["logits"]
+    np.testing.assert_allclose(slots, whole(ids)["slots"], atol=1e-6)
+
+
 def test_the_parts_of_a_file_share_the_weights_of_the_model(two_heads: keras.Model):
     own = {id(variable) for variable in two_heads.variables}
     for part in [*head_signatures(two_heads).values(), at_length(two_heads, 4)]:
@@ -131,6 +155,8 @@ def test_heads_are_trained_together_each_on_its_own_texts(ids: np.ndarray):
         ({"token_heads": {"a": 2}, "text_heads": {"a": 2}}, "each once"),
         ({"token_heads": {"encode": 2}}, "none of"),
         ({"token_heads": {"a": 1}}, "at least 2. Received: a=1"),
+        ({"token_heads": {"a": 2}, "blocks_read": {"a": 2}}, r"in \[1, 1\]"),
+        ({"text_heads": {"a": 2}, "blocks_read": {"a": 1}}, r"token heads \[\]"),
     ],
 )
 def test_heads_that_cannot_be_named_or_built_are_refused(heads: dict, message: str):

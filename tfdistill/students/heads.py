@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from tfdistill._keras import check_model
+from tfdistill.students.blocks import EncoderBlock
 from tfdistill.students.encoder import text_encoder
 
 __all__ = ["at_length", "head_signatures", "multi_head_encoder", "token_tagger"]
@@ -59,6 +60,7 @@ def multi_head_encoder(
     *,
     token_heads: Mapping[str, int] | None = None,
     text_heads: Mapping[str, int] | None = None,
+    blocks_read: Mapping[str, int] | None = None,
     seed: int | None = None,
     name: str = "multi_head_encoder",
     **sizes: Any,
@@ -68,6 +70,9 @@ def multi_head_encoder(
     Args:
         token_heads: Number of tags of each head that answers every token, by its name.
         text_heads: Number of classes of each head that answers the text, by its name.
+        blocks_read: After how many blocks a token head reads the states, an int in
+            [1, num_layers], by its name; a signature of that head alone runs no more of them. A
+            head that is not named reads what comes out of the last.
         seed: Seed of the initial weights and of dropout; None draws one.
         name: Name of the model.
         **sizes: What `text_encoder` takes besides.
@@ -77,7 +82,8 @@ def multi_head_encoder(
         float32 `[B, L, C]` or `[B, C]`. The layer of a head has the head's name.
 
     Raises:
-        ValueError: If there is no head, two have one name, or a size is out of range.
+        ValueError: If there is no head, two have one name, a size is out of range, or
+            `blocks_read` names no token head or no block.
 
     Example:
         >>> import numpy as np
@@ -106,7 +112,8 @@ def multi_head_encoder(
     seed = int(np.random.default_rng(seed).integers(2**30))
     # The classes of the encoder's own head do not matter: that layer is left out.
     body = text_encoder(num_classes=2, seed=seed, **sizes)
-    states = body.get_layer("pooling").input[0]
+    states = _states(body)
+    depths = _check_depths(blocks_read or {}, heads=per_token, blocks=len(states))
     pooled = body.get_layer("logits").input
     outputs = {}
     for index, (head, classes) in enumerate((per_token | per_text).items()):
@@ -115,8 +122,35 @@ def multi_head_encoder(
             kernel_initializer=keras.initializers.GlorotUniform(seed=seed + 1000 + index),
             name=head,
         )
-        outputs[head] = layer(states if head in per_token else pooled)
+        outputs[head] = layer(states[depths[head] - 1] if head in per_token else pooled)
     return keras.Model(body.input, outputs, name=name)
+
+
+def _states(body: keras.Model) -> list[Any]:
+    """Lists what comes out of each block of an encoder, the first block's first."""
+    states = [body.get_layer("pooling").input[0]]
+    while True:
+        history = states[0]._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        before = node.input_tensors[0]
+        if not isinstance(before._keras_history.operation, EncoderBlock):
+            return states
+        states.insert(0, before)
+
+
+def _check_depths(
+    given: Mapping[str, int], *, heads: Mapping[str, int], blocks: int
+) -> dict[str, int]:
+    """Returns the number of blocks that each token head reads through."""
+    for head, depth in given.items():
+        whole = isinstance(depth, int) and not isinstance(depth, bool)
+        if head not in heads or not whole or not 1 <= depth <= blocks:
+            raise ValueError(
+                f"`blocks_read` must give token heads {sorted(heads)} a number of blocks in "
+                f"[1, {blocks}]. Received: blocks_read={dict(given)!r}. A head that answers the "
+                "text reads them all."
+            )
+    return {head: given.get(head, blocks) for head in heads}
 
 
 def at_length(model: keras.Model, sequence_length: int | None) -> keras.Model:
@@ -146,6 +180,9 @@ def head_signatures(model: keras.Model) -> dict[str, keras.Model]:
     `all`       ids → the logits of every head, in one call
     ==========  ==============================================================================
 
+    A head that reads other states than the token heads before it (`blocks_read`) has them as
+    `<head>_hidden`.
+
     Args:
         model: From `multi_head_encoder`.
 
@@ -173,7 +210,9 @@ def head_signatures(model: keras.Model) -> dict[str, keras.Model]:
     for head in model.output:
         layer = model.get_layer(head)
         source = "hidden" if len(layer.input.shape) == 3 else "pooled"
-        parts[source] = layer.input
+        if parts.setdefault(source, layer.input) is not layer.input:
+            source = f"{head}_hidden"
+            parts[source] = layer.input
         inputs = keras.Input(layer.input.shape[1:], name=source)
         signatures[head] = keras.Model(inputs, {"logits": layer(inputs)}, name=head)
     encode = keras.Model(model.input, parts, name="encode")
