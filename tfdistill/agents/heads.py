@@ -200,12 +200,9 @@ class Classifier(_Head):
             fits = np.array([found <= set(self.compatible.get(c, ())) for c in self.classes])
             if fits.any():
                 logits = np.where(fits, logits, -np.inf)
-        probabilities = _softmax(logits)
-        best = int(probabilities.argmax())
-        confidence = float(probabilities[best])
-        others = np.delete(probabilities, best)
-        margin = confidence - float(others.max()) if len(others) else confidence
-        return Answer(self.classes[best], confidence, margin=margin)
+        best, first, second = _top_two(logits[None])
+        confidence = float(first[0])
+        return Answer(self.classes[int(best[0])], confidence, margin=confidence - float(second[0]))
 
 
 class Tagger(_Head):
@@ -268,17 +265,18 @@ class Tagger(_Head):
         hint = question.hints.get(self.peer or "")
         if hint is not None and hint.value in self._allowed:
             logits = np.where(self._allowed[hint.value], logits, -np.inf)
-        best = logits.argmax(axis=1)
-        probabilities = _softmax(logits)
-        top = np.partition(probabilities, -2, axis=1)[:, -2:]
+        best, first, second = _top_two(logits)
         tags = [self.classes[index] for index in best.tolist()]
         spans = tuple(decode_tags(tags, words.starts, words.ends))
-        margin = float((top[:, 1] - top[:, 0]).min())
-        return Answer(spans, float(top[:, 1].prod()), margin=margin)
+        return Answer(spans, float(first.prod()), margin=float((first - second).min()))
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns exp(z − max z) / Σ exp(z − max z) along the last axis, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    scaled = np.exp(shifted)
-    return scaled / scaled.sum(axis=-1, keepdims=True)
+def _top_two(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the best class of each row `[N, C]`, its softmax and the runner-up's, in float64."""
+    rows = np.arange(len(logits))
+    best = logits.argmax(axis=1)
+    # exp(z − max z): the largest is 1, so its share is 1 / Σ.
+    scaled = np.exp(logits.astype(np.float64) - logits[rows, best][:, None])
+    total = scaled.sum(axis=1)
+    scaled[rows, best] = 0.0
+    return best, 1.0 / total, scaled.max(axis=1) / total

@@ -137,8 +137,22 @@ def check_message(message: Message) -> None:
     Raises:
         MalformedMessageError: With the sender's name.
     """
-    for name in ("field", "tier", "by"):
-        value = getattr(message, name)
+    check_sender(message)
+    kind = "label" if isinstance(message.value, str) else None
+    if kind is None and not isinstance(message.value, tuple):
+        raise malformed(message.by, f"`value` must be of a kind in {KINDS}", "value", message.value)
+    if kind is None:
+        kind = "spans" if any(isinstance(item, Span) for item in message.value) else "verdict"
+    check_value(message.value, kind=kind, by=message.by)
+
+
+def check_sender(message: Message) -> None:
+    """Refuses a message if something else than its value is not what its documentation says.
+
+    Raises:
+        MalformedMessageError: With the sender's name.
+    """
+    for name, value in (("field", message.field), ("tier", message.tier), ("by", message.by)):
         if not isinstance(value, str) or not value:
             raise malformed(message.by, f"`{name}` must be a name", name, value)
     number, cost = message.confidence, message.cost_ms
@@ -151,12 +165,6 @@ def check_message(message: Message) -> None:
         raise malformed(
             message.by, "`in_reply_to` must be the number of a message", "in_reply_to", reply
         )
-    kind = "label" if isinstance(message.value, str) else None
-    if kind is None and not isinstance(message.value, tuple):
-        raise malformed(message.by, f"`value` must be of a kind in {KINDS}", "value", message.value)
-    if kind is None:
-        kind = "spans" if any(isinstance(item, Span) for item in message.value) else "verdict"
-    check_value(message.value, kind=kind, by=message.by)
 
 
 def check_value(value: Any, *, kind: str, by: str, length: int | None = None) -> None:
