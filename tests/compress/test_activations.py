@@ -12,6 +12,7 @@ import tfdistill as td
 from tfdistill._keras import tfmot
 from tfdistill.compress import Compressed, Prune, Quantize
 from tfdistill.compress.activations import moved_range
+from tfdistill.compress.tflite_weights import read_tflite_weights
 from tfdistill.features.capture import capturing
 from tfdistill.features.layer_parts import Point
 
@@ -260,3 +261,23 @@ def test_training_on_rounded_activations_makes_a_better_static_int8_file(rng, tm
     # Training sees what the file will do; without activations it thinks that all is well.
     assert abs(simulated["last_value"] - agreement["last_value"]) < 0.08
     assert simulated[None] > agreement[None] + 0.1
+
+
+def test_a_static_int8_file_stores_the_levels_that_were_trained(rng, tmp_path):
+    x = rng.normal(size=(200, 16)).astype("float32")
+    inputs = keras.Input((16,), name="x")
+    hidden = keras.layers.Dense(32, "relu", name="hidden")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(4, name="logits")(hidden))
+    own = td.quantize_aware(model, activations="moving_average")
+    own.compile(keras.optimizers.Adam(1e-2), "mse")
+    own.fit(x, rng.normal(size=(200, 4)), epochs=3, verbose=0)
+    plain = td.strip(own)
+    path = td.to_tflite(own, tmp_path / "static.tflite", quantize="int8", calibration=x)
+
+    stored = [weight for weight in read_tflite_weights(path) if weight.kind == "kernel"]
+    assert [weight.bits for weight in stored] == [8, 8]
+    for name in ("hidden", "logits"):
+        kernel = plain.get_layer(name).kernel.numpy()
+        levels = np.round(kernel / np.abs(kernel).max(axis=0) * 127)
+        found = next(weight.matrix for weight in stored if weight.matrix.shape == kernel.shape)
+        np.testing.assert_array_equal(found, levels)

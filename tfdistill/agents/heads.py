@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -124,9 +125,9 @@ class _Head:
         signature: str,
         output: str,
         classes: Sequence[str],
-        compatible: Mapping[str, Sequence[str]] | None,
-        peer: str | None,
-        expected_ms: float,
+        compatible: Mapping[str, Sequence[str]] | None = None,
+        peer: str | None = None,
+        expected_ms: float = 0.0,
     ) -> None:
         self.file, self.name, self.tier, self.expected_ms = file, name, tier, expected_ms
         self.signature, self.output, self.classes = signature, output, tuple(classes)
@@ -164,31 +165,6 @@ class Classifier(_Head):
     """
 
     kind = "label"
-
-    def __init__(
-        self,
-        file: HeadFile,
-        *,
-        name: str,
-        tier: str,
-        signature: str,
-        output: str,
-        classes: Sequence[str],
-        compatible: Mapping[str, Sequence[str]] | None = None,
-        peer: str | None = None,
-        expected_ms: float = 0.0,
-    ) -> None:
-        super().__init__(
-            file,
-            name=name,
-            tier=tier,
-            signature=signature,
-            output=output,
-            classes=classes,
-            compatible=compatible,
-            peer=peer,
-            expected_ms=expected_ms,
-        )
 
     def answer(self, question: Question) -> Answer:
         """Classifies the question's text."""
@@ -230,30 +206,8 @@ class Tagger(_Head):
 
     kind = "spans"
 
-    def __init__(
-        self,
-        file: HeadFile,
-        *,
-        name: str,
-        tier: str,
-        signature: str,
-        output: str,
-        classes: Sequence[str],
-        compatible: Mapping[str, Sequence[str]] | None = None,
-        peer: str | None = None,
-        expected_ms: float = 0.0,
-    ) -> None:
-        super().__init__(
-            file,
-            name=name,
-            tier=tier,
-            signature=signature,
-            output=output,
-            classes=check_tags(classes),
-            compatible=compatible,
-            peer=peer,
-            expected_ms=expected_ms,
-        )
+    def __init__(self, file: HeadFile, *, classes: Sequence[str], **settings: Any) -> None:
+        super().__init__(file, classes=check_tags(classes), **settings)
         self._allowed = {
             label: allowed_tags(self.classes, labels) for label, labels in self.compatible.items()
         }

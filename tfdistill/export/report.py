@@ -29,6 +29,7 @@ __all__ = [
     "format_table",
     "markdown_table",
     "read_report",
+    "table_cells",
     "write_report",
 ]
 
