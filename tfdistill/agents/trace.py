@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfdistill.agents.messages import Message, plain_value
+from tfdistill.agents.sequence_diagram import Exchange, sequence_svg
 
 __all__ = ["Decision", "Failure", "Trace"]
 
@@ -154,6 +155,23 @@ class Trace:
                 answer = f"{self._shown(entry.value)} ({entry.confidence:.2f})"
                 lines.append(f"    {_id(entry.by)}-->>team: {_safe(answer)}")
         return "\n".join(lines)
+
+    def svg(self) -> str:
+        """Draws the trace as a sequence diagram, one `<svg>` element; notebooks show it."""
+        exchanges: list[Exchange] = []
+        for entry in self.entries:
+            if isinstance(entry, Decision):
+                denied = "" if entry.granted else " (no budget left)"
+                exchanges.append(("note", "", "", f"{entry.field}: {entry.choice}{denied}"))
+            elif isinstance(entry, Failure):
+                exchanges.append(("failure", entry.by, entry.field, f"failed: {entry.error}"))
+            else:
+                back = f"{self._shown(entry.value)} ({entry.confidence:.2f})"
+                exchanges.append(("answer", entry.by, entry.field, back))
+        return sequence_svg(exchanges, title=f"Trace of {self.request[:80]!r}")
+
+    def _repr_html_(self) -> str:
+        return self.svg()
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for number, entry in enumerate(self.entries):
