@@ -41,7 +41,9 @@ def cut_student(backbone: keras.Model, rows: np.ndarray) -> keras.Model:
 def heal(student: keras.Model, cache: td.TeacherCache, rows: np.ndarray, *, steps: int) -> None:
     """Distils from the cached answers; labels count for a tenth."""
     distiller = td.Distiller(student=student, teacher=cache)
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, 0.05, 1e-3, warmup_steps=100)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, 0.05, warmup_target=1e-3, warmup_steps=100
+    )
     distiller.compile(
         keras.optimizers.AdamW(rate, weight_decay=0.01, global_clipnorm=1.0),
         alpha=0.1,

@@ -37,6 +37,14 @@ def test_the_page_has_table_plots_and_no_outside(tmp_path: Path):
     assert not re.findall(r"(?:src|href)=\"(?!data:)|https?://|@import|url\(", page)
 
 
+def test_a_name_in_backticks_is_code_and_still_no_markup(tmp_path: Path):
+    notes = ["`control` has no <b>teacher</b>", "`<i>`"]
+    page = write_page(tmp_path / "report.html", stages=[TEACHER], notes=notes).read_text("utf-8")
+
+    assert "<code>control</code> has no &lt;b&gt;" in page
+    assert "<code>&lt;i&gt;</code>" in page
+
+
 def test_cheaper_is_left_and_better_is_up():
     svg = scatter_svg([("teacher", 1000.0, 0.95), ("student", 10.0, 0.90)], title="t", x_label="x")
     (teacher_x, teacher_y), (student_x, student_y) = circle(svg)

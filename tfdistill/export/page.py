@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -65,7 +66,7 @@ def write_page(
     head, *body = table_cells(stages)
     parts = ["<h1>The truth table</h1>", _table(head, body), _plots(stages)]
     if notes:
-        parts.append("<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
+        parts.append("<ul>" + "".join(f"<li>{_prose(note)}</li>" for note in notes) + "</ul>")
     if sensitivity:
         rows = [[name, f"{value:.2f}"] for name, value in sensitivity.items()]
         parts += ["<h2>Sensitivity of each layer</h2>", _table(["layer", "points lost"], rows)]
@@ -94,6 +95,11 @@ def write_page(
     with replacing(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
+
+
+def _prose(text: str) -> str:
+    """Escapes a text; names in backticks become code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _plots(stages: Sequence[StageRow]) -> str:
