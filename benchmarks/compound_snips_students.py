@@ -28,7 +28,7 @@ from tfdistill.students import (
 
 SIZES = {
     "tiny": {"embedding_dim": 8, "num_layers": 1, "hidden_dim": 32, "intermediate_dim": 64},
-    "small": {"embedding_dim": 128, "num_layers": 2, "hidden_dim": 128, "intermediate_dim": 256},
+    "small": {"embedding_dim": 96, "num_layers": 2, "hidden_dim": 128, "intermediate_dim": 256},
 }
 TOKENS, LARGEST, RATE = 2048, 96, 3e-3
 ALPHA, TEMPERATURE = 0.3, 2.0
@@ -89,8 +89,6 @@ def start(
     student = multi_head_encoder(
         token_heads={"split": len(SPLIT_TAGS), "slots": num_slot_tags},
         text_heads={"intent": len(INTENTS)},
-        # Where a part ends is seen early, and a whole request is the longest text to read.
-        blocks_read={"split": 1},
         vocabulary_size=len(kept_ids),
         sequence_length=REQUEST_LENGTH,
         num_heads=2,
