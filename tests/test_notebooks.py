@@ -14,6 +14,7 @@ import pytest
 from nbmake.nb_run import NotebookRun
 
 import tfdistill
+from tfdistill import datasets
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((CHECKOUT / "notebooks").glob("[0-9]*.py"))
@@ -25,6 +26,7 @@ CELL_S = 120  # wall time of one cell before it counts as hanging
 # A minute on two cores is about 80 s of processor time where a part runs on one core alone; a
 # quarter more, because cores that others use as well are slower. Wall time would be at their mercy.
 PROCESSOR_S = 100
+LONGER_S = {"07_language_model": 300}  # three minutes: it asks a teacher of 107 M parameters
 
 Notebook = nbformat.NotebookNode
 pairs = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
@@ -174,13 +176,18 @@ def execute(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str | None
 
 @pytest.mark.usefixtures("minilm_folder", "r8")
 @runs
-def test_the_notebook_runs_in_a_minute_and_its_claims_hold(
+def test_the_notebook_runs_in_its_time_and_its_claims_hold(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    if source.stem in LONGER_S:
+        try:
+            datasets.extract(datasets.SMOLLM2)
+        except datasets.AssetUnreachableError as unreachable:
+            pytest.skip(str(unreachable))
     error, used_s = execute(source.with_suffix(".ipynb"), monkeypatch)
 
     assert error is None, error
-    assert used_s < PROCESSOR_S
+    assert used_s < LONGER_S.get(source.stem, PROCESSOR_S)
 
 
 def test_a_claim_that_does_not_hold_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
