@@ -144,12 +144,12 @@ SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup")
 
 
 def test(python: Path, rest: list[str]) -> int:
-    """Runs the default tests and prints the coverage."""
-    return run(python, "-m", "pytest", *SIDE_BY_SIDE, "--cov", "--durations=10", *rest)
+    """Runs the default tests."""
+    return run(python, "-m", "pytest", *SIDE_BY_SIDE, "--durations=10", *rest)
 
 
 def test_all(python: Path, rest: list[str]) -> int:
-    """Runs every test, the slow ones included."""
+    """Runs every test, the slow ones included, and prints the coverage."""
     return run(python, "-m", "pytest", *SIDE_BY_SIDE, "--cov", "--durations=10", "-m", "", *rest)
 
 
