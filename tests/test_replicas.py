@@ -123,7 +123,6 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
 def test_two_devices_train_as_one_does(tmp_path: Path):
     folders = [str(Path(td.__file__).parents[1]), str(Path(__file__).parent)]
     done = subprocess.run(

@@ -74,7 +74,7 @@ def test_a_conversation_becomes_chatml_to_the_letter():
 
 
 def test_a_template_is_recognized_and_never_run():
-    hostile = "{{ cycler.__init__.__globals__.os.system('touch /tmp/owned') }}<|im_start|>"
+    hostile = "{{ cycler.__init__.__globals__.os.system('touch owned') }}<|im_start|>"
     assert chat_format_of(hostile) == "chatml"
     assert chat_format_of("{{ messages }}") == "plain"
 

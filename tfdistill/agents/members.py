@@ -15,7 +15,7 @@ from tfdistill.agents.messages import (
     MalformedMessageError,
     Message,
     Span,
-    check_sender,
+    check_envelope,
     check_value,
     malformed,
 )
@@ -195,7 +195,7 @@ def _message(
         member.name,
         reply,
     )
-    check_sender(message)  # its value is checked above
+    check_envelope(message)  # its value is checked above
     margin = answer.confidence if answer.margin is None else answer.margin
     if not 0.0 <= margin <= 1.0:
         raise MalformedMessageError(

@@ -137,7 +137,7 @@ def check_message(message: Message) -> None:
     Raises:
         MalformedMessageError: With the sender's name.
     """
-    check_sender(message)
+    check_envelope(message)
     kind = "label" if isinstance(message.value, str) else None
     if kind is None and not isinstance(message.value, tuple):
         raise malformed(message.by, f"`value` must be of a kind in {KINDS}", "value", message.value)
@@ -146,7 +146,7 @@ def check_message(message: Message) -> None:
     check_value(message.value, kind=kind, by=message.by)
 
 
-def check_sender(message: Message) -> None:
+def check_envelope(message: Message) -> None:
     """Refuses a message if something else than its value is not what its documentation says.
 
     Raises:

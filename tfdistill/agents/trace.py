@@ -141,37 +141,33 @@ class Trace:
         who = dict.fromkeys(entry.by for entry in self.entries if not isinstance(entry, Decision))
         lines = ["sequenceDiagram", "    participant team"]
         lines += [f"    participant {_id(name)} as {_safe(name)}" for name in who]
-        for entry in self.entries:
-            if isinstance(entry, Decision):
-                denied = "" if entry.granted else " (no budget left)"
-                lines.append(
-                    f"    Note over team: {_safe(f'{entry.field}: {entry.choice}')}{denied}"
-                )
+        for kind, name, asked, back in self._exchanges():
+            if kind == "note":
+                lines.append(f"    Note over team: {_safe(back)}")
                 continue
-            lines.append(f"    team->>{_id(entry.by)}: {_safe(entry.field)}")
-            if isinstance(entry, Failure):
-                lines.append(f"    {_id(entry.by)}--xteam: {_safe(entry.error)}")
-            else:
-                answer = f"{self._shown(entry.value)} ({entry.confidence:.2f})"
-                lines.append(f"    {_id(entry.by)}-->>team: {_safe(answer)}")
+            arrow = "--x" if kind == "failure" else "-->>"
+            lines.append(f"    team->>{_id(name)}: {_safe(asked)}")
+            lines.append(f"    {_id(name)}{arrow}team: {_safe(back)}")
         return "\n".join(lines)
 
     def svg(self) -> str:
         """Draws the trace as a sequence diagram, one `<svg>` element; notebooks show it."""
-        exchanges: list[Exchange] = []
-        for entry in self.entries:
-            if isinstance(entry, Decision):
-                denied = "" if entry.granted else " (no budget left)"
-                exchanges.append(("note", "", "", f"{entry.field}: {entry.choice}{denied}"))
-            elif isinstance(entry, Failure):
-                exchanges.append(("failure", entry.by, entry.field, f"failed: {entry.error}"))
-            else:
-                back = f"{self._shown(entry.value)} ({entry.confidence:.2f})"
-                exchanges.append(("answer", entry.by, entry.field, back))
-        return sequence_svg(exchanges, title=f"Trace of {self.request[:80]!r}")
+        return sequence_svg(list(self._exchanges()), title=f"Trace of {self.request[:80]!r}")
 
     def _repr_html_(self) -> str:
         return self.svg()
+
+    def _exchanges(self) -> Iterator[Exchange]:
+        """Yields what a sequence diagram shows."""
+        for entry in self.entries:
+            if isinstance(entry, Decision):
+                denied = "" if entry.granted else " (no budget left)"
+                yield "note", "", "", f"{entry.field}: {entry.choice}{denied}"
+            elif isinstance(entry, Failure):
+                yield "failure", entry.by, entry.field, entry.error
+            else:
+                back = f"{self._shown(entry.value)} ({entry.confidence:.2f})"
+                yield "answer", entry.by, entry.field, back
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for number, entry in enumerate(self.entries):

@@ -184,13 +184,13 @@ class TokenLookup(keras.layers.Layer):
     def __init__(self, kept_ids: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kept_ids = [int(token) for token in kept_ids]
+        # The list is a constant of the file: two bytes an id where they suffice.
+        short = max(self.kept_ids, default=0) <= np.iinfo(np.int16).max
+        self._listed = np.asarray(self.kept_ids, np.int16 if short else np.int32)
 
     def call(self, ids: Any) -> Any:
         """Returns the other ids, int32, same shape."""
-        # The list is a constant of the file: two bytes an id where they suffice.
-        short = max(self.kept_ids, default=0) <= np.iinfo(np.int16).max
-        listed = np.asarray(self.kept_ids, np.int16 if short else np.int32)
-        return ops.cast(ops.take(listed, ids, axis=0), "int32")
+        return ops.cast(ops.take(self._listed, ids, axis=0), "int32")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
