@@ -33,7 +33,7 @@ from tfdistill.compress import Cluster, Prune, Quantize, check_survival
 from tfdistill.compress.technique import WeightSlot
 from tfdistill.students import at_length
 
-BATCH, TEMPERATURE, RATE = 64, 2.0, 2e-3
+BATCH, TEMPERATURE, RATE = 64, 2.0, 5e-4
 BLOCKS = 4
 DOWNLOAD = 150 * 1024  # what a file may weigh after gzip in the joint rows
 
@@ -68,8 +68,8 @@ def pruning(sparsity: float, *, block: int = 1) -> Callable[[int], Prune]:
 
 
 def four_bits(steps: int) -> Quantize:
-    """Weights of 4 bits; eight rows of the table share a scale."""
-    return Quantize(bits=4, rows_per_scale=8)
+    """Weights of 4 bits; sixteen rows of the table share a scale."""
+    return Quantize(bits=4, rows_per_scale=16)
 
 
 def with_blocks(*, groups: int) -> Row:
@@ -90,9 +90,7 @@ ROWS: dict[str, Row] = {
     "int8": Row(lambda student, steps, data: student, times=0),
     "int8, trained on": recipe(lambda steps: Idle(), times=4),
     "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8), times=4),
-    "50 % zeros in fours, int8": recipe(
-        pruning(0.5, block=4), lambda steps: Quantize(bits=8), times=4
-    ),
+    "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8), times=4),
     "70 % zeros in fours, int8": recipe(
         pruning(0.7, block=4), lambda steps: Quantize(bits=8), times=4
     ),
@@ -128,6 +126,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/compress_clinc150"))
     parser.add_argument("--distilled", type=Path, default=Path("runs/clinc150"))
     parser.add_argument("--steps", type=int, default=1500, help="of each row")
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate at the start")
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=ROWS, metavar="ROW")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
@@ -142,7 +141,7 @@ def main() -> None:
             steps = row.times * options.steps
             model = row.make(at_length(student, None), steps, data)
             if steps:
-                distill(model, data, steps=steps, seed=seed)
+                distill(model, data, steps=steps, rate=options.rate, seed=seed)
             result = measured(model, path.with_suffix(".tflite"), data, quantize=row.quantize)
             path.write_text(json.dumps(result), encoding="utf-8")
             print(seed, name, result, flush=True)
@@ -187,11 +186,11 @@ def student_of(seed: int) -> str:
     return f"{Path(name).stem}.keras"
 
 
-def distill(model: keras.Model, data: Texts, *, steps: int, seed: int) -> None:
+def distill(model: keras.Model, data: Texts, *, steps: int, rate: float, seed: int) -> None:
     """Trains on the teacher's answers alone, for so many steps."""
     keras.utils.set_random_seed(seed)
     distiller = td.Distiller(student=model, teacher=data.cache)
-    distiller.compile(clinc150.muon(RATE, steps), alpha=0.0, temperature=TEMPERATURE)
+    distiller.compile(clinc150.muon(rate, steps), alpha=0.0, temperature=TEMPERATURE)
     windows = data.cache.dataset(
         data.ids, data.labels, batch_size=BATCH * clinc150.WINDOW, seed=seed
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from tfdistill.agents.encoding import TextEncoder
 from tfdistill.agents.members import Answer, Question
-from tfdistill.agents.tagging import Words, allowed_tags, check_tags, decode_tags
+from tfdistill.agents.tagging import TagOrder, Words, allowed_tags, check_tags, decode_tags
 from tfdistill.interpreter import Interpreter
 
 __all__ = ["Classifier", "HeadFile", "Tagger"]
@@ -176,16 +176,18 @@ class Classifier(_Head):
             fits = np.array([found <= set(self.compatible.get(c, ())) for c in self.classes])
             if fits.any():
                 logits = np.where(fits, logits, -np.inf)
-        best, first, second = _top_two(logits[None])
+        best = logits.argmax(keepdims=True)
+        first, second = _two_shares(logits[None], best)
         confidence = float(first[0])
         return Answer(self.classes[int(best[0])], confidence, margin=confidence - float(second[0]))
 
 
 class Tagger(_Head):
-    """Answers a text with spans: the most probable tag of each word in an output `[1, L, C]`.
+    """Answers a text with spans: the most probable tags of its words in an output `[1, L, C]`.
 
-    The confidence is the product of the words' probabilities: that of all being right, were they
-    independent. The margin is the smallest of any word.
+    Only sequences count in which "I-x" follows "B-x" or "I-x" (`TagOrder`). The confidence is the
+    product of the words' probabilities: that of all being right, were they independent. The margin
+    is the smallest of any word, 0 where another tag of the word is more probable.
 
     Args:
         file: The model.
@@ -208,6 +210,7 @@ class Tagger(_Head):
 
     def __init__(self, file: HeadFile, *, classes: Sequence[str], **settings: Any) -> None:
         super().__init__(file, classes=check_tags(classes), **settings)
+        self._order = TagOrder(self.classes)
         self._allowed = {
             label: allowed_tags(self.classes, labels) for label, labels in self.compatible.items()
         }
@@ -219,18 +222,20 @@ class Tagger(_Head):
         hint = question.hints.get(self.peer or "")
         if hint is not None and hint.value in self._allowed:
             logits = np.where(self._allowed[hint.value], logits, -np.inf)
-        best, first, second = _top_two(logits)
+        best = self._order.best(logits)
+        first, second = _two_shares(logits, best)
         tags = [self.classes[index] for index in best.tolist()]
         spans = tuple(decode_tags(tags, words.starts, words.ends))
-        return Answer(spans, float(first.prod()), margin=float((first - second).min()))
+        margin = max(0.0, float((first - second).min()))
+        return Answer(spans, float(first.prod()), margin=margin)
 
 
-def _top_two(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the best class of each row `[N, C]`, its softmax and the runner-up's, in float64."""
+def _two_shares(logits: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns of each row `[N, C]` the chosen class's softmax and the best other's, in float64."""
     rows = np.arange(len(logits))
-    best = logits.argmax(axis=1)
-    # exp(z − max z): the largest is 1, so its share is 1 / Σ.
-    scaled = np.exp(logits.astype(np.float64) - logits[rows, best][:, None])
+    # exp(z − max z): nothing overflows.
+    scaled = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     total = scaled.sum(axis=1)
-    scaled[rows, best] = 0.0
-    return best, 1.0 / total, scaled.max(axis=1) / total
+    first = scaled[rows, chosen] / total
+    scaled[rows, chosen] = 0.0
+    return first, scaled.max(axis=1) / total
