@@ -28,7 +28,13 @@ from tfdistill.students import (
 
 SIZES = {
     "tiny": {"embedding_dim": 8, "num_layers": 1, "hidden_dim": 32, "intermediate_dim": 64},
-    "small": {"embedding_dim": 96, "num_layers": 2, "hidden_dim": 128, "intermediate_dim": 256},
+    "small": {
+        "embedding_dim": 96,
+        "embedding_window": 3,
+        "num_layers": 1,
+        "hidden_dim": 128,
+        "intermediate_dim": 256,
+    },
 }
 TOKENS, LARGEST, RATE = 2048, 96, 3e-3
 ALPHA, TEMPERATURE = 0.3, 2.0

@@ -33,7 +33,7 @@ from tfdistill.compress import Cluster, Prune, Quantize, check_survival
 from tfdistill.compress.technique import WeightSlot
 from tfdistill.students import at_length
 
-BATCH, TEMPERATURE, RATE = 64, 2.0, 5e-4
+BATCH, TEMPERATURE, RATE = 64, 2.0, 1e-3
 BLOCKS = 4
 DOWNLOAD = 150 * 1024  # what a file may weigh after gzip in the joint rows
 
@@ -91,6 +91,12 @@ ROWS: dict[str, Row] = {
     "int8, trained on": recipe(lambda steps: Idle(), times=4),
     "50 % zeros, int8": recipe(pruning(0.5), lambda steps: Quantize(bits=8), times=4),
     "70 % zeros, int8": recipe(pruning(0.7), lambda steps: Quantize(bits=8), times=4),
+    "50 % zeros in pairs, int8": recipe(
+        pruning(0.5, block=2), lambda steps: Quantize(bits=8), times=4
+    ),
+    "70 % zeros in pairs, int8": recipe(
+        pruning(0.7, block=2), lambda steps: Quantize(bits=8), times=4
+    ),
     "70 % zeros in fours, int8": recipe(
         pruning(0.7, block=4), lambda steps: Quantize(bits=8), times=4
     ),

@@ -16,6 +16,7 @@ import numpy as np
 import tokenizers
 
 from tfdistill.agents.tagging import Words, words_of
+from tfdistill.agents.word_reading import WordReader, reads_by_word
 
 __all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
 
@@ -55,6 +56,11 @@ class TextEncoder:
         tokenizer_json: A tokenizer as `tokenizers` saves it, the content of `tokenizer.json`.
         sequence_length: L, ids per text.
 
+    Attributes:
+        reader: Remembers the last text of `encode_words`, of which the next one is often a part;
+            encoders of one tokenizer can share it. None for a tokenizer that does not read a text
+            word by word.
+
     Raises:
         ValueError: If it is not a tokenizer that the installed `tokenizers` reads.
 
@@ -89,6 +95,7 @@ class TextEncoder:
             if token.special
         }
         self._without_meaning = frozenset(special | _unknown_ids(json.loads(tokenizer_json)))
+        self.reader = WordReader(tokenizer_json) if reads_by_word(tokenizer_json) else None
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of one text.
@@ -117,6 +124,11 @@ class TextEncoder:
         Raises:
             UnusableTextError: As `encode`.
         """
+        if self.reader is not None:
+            with _explained(text):
+                reading = self.reader.read(text)
+            if reading is not None and len(reading.ids) <= self.sequence_length:
+                return self._row(text, reading.ids), reading.words
         encoding = self._encoding(text)
         words = words_of(encoding.word_ids, encoding.offsets, length=self.sequence_length)
         return self._row(text, encoding.ids), words
@@ -129,13 +141,8 @@ class TextEncoder:
             return self._tokenizer.decode(ids, skip_special_tokens=True)
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
-        try:
-            with panics_as_errors():
-                return self._tokenizer.encode(text)
-        except Exception as error:  # the library raises plain Exception
-            raise UnusableTextError(
-                text, f"be text that the tokenizer takes ({' '.join(str(error).split())})"
-            ) from error
+        with _explained(text):
+            return self._tokenizer.encode(text)
 
     def _row(self, text: str, ids: list[int]) -> np.ndarray:
         ids = ids[: self.sequence_length]
@@ -148,6 +155,18 @@ class TextEncoder:
         row = np.zeros(self.sequence_length, dtype=np.int32)
         row[: len(ids)] = ids
         return row
+
+
+@contextmanager
+def _explained(text: str) -> Iterator[None]:
+    """Says of which text it was that the tokenizer failed."""
+    try:
+        with panics_as_errors():
+            yield
+    except Exception as error:  # the library raises plain Exception
+        raise UnusableTextError(
+            text, f"be text that the tokenizer takes ({' '.join(str(error).split())})"
+        ) from error
 
 
 @contextmanager

@@ -57,7 +57,9 @@ class HeadFile:
         for name, signature in self._interpreter.signatures.items():
             inputs = list(signature.inputs.values())
             if len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].dtype.kind == "i":
-                self._encoders[name] = TextEncoder(content, sequence_length=inputs[0].shape[1])
+                encoder = TextEncoder(content, sequence_length=inputs[0].shape[1])
+                encoder.reader = next((e.reader for e in self._encoders.values()), encoder.reader)
+                self._encoders[name] = encoder
                 self._input[name] = inputs[0].name, inputs[0].dtype
         if not self._encoders:
             raise ValueError(
@@ -176,10 +178,12 @@ class Classifier(_Head):
             fits = np.array([found <= set(self.compatible.get(c, ())) for c in self.classes])
             if fits.any():
                 logits = np.where(fits, logits, -np.inf)
-        best = logits.argmax(keepdims=True)
-        first, second = _two_shares(logits[None], best)
-        confidence = float(first[0])
-        return Answer(self.classes[int(best[0])], confidence, margin=confidence - float(second[0]))
+        best = int(logits.argmax())
+        shares = np.exp((logits - logits[best]).astype(np.float64))
+        confidence = 1.0 / float(shares.sum())
+        shares[best] = 0.0
+        margin = confidence * (1.0 - float(shares.max()))
+        return Answer(self.classes[best], confidence, margin=margin)
 
 
 class Tagger(_Head):
@@ -234,8 +238,8 @@ def _two_shares(logits: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.
     """Returns of each row `[N, C]` the chosen class's softmax and the best other's, in float64."""
     rows = np.arange(len(logits))
     # exp(z − max z): nothing overflows.
-    scaled = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    total = scaled.sum(axis=1)
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    total = scaled.sum(axis=1, dtype=np.float64)
     first = scaled[rows, chosen] / total
     scaled[rows, chosen] = 0.0
     return first, scaled.max(axis=1) / total

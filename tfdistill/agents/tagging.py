@@ -132,9 +132,21 @@ class TagOrder:
     def __init__(self, tags: Sequence[str]) -> None:
         inside = np.array([tag[:2] == "I-" and f"B-{tag[2:]}" in tags for tag in tags])
         same = np.array([[tag[2:] == before[2:] != "" for tag in tags] for before in tags])
-        self._follows = same | ~inside
         self._begins = ~inside
-        self._penalty = np.where(self._follows, 0.0, -np.inf)
+        self._penalty = np.where(same | ~inside, 0.0, -np.inf)
+        # What must stand before a tag that goes on with a span.
+        self._needs = {
+            int(tag): frozenset(np.flatnonzero(same[:, tag])) for tag in np.flatnonzero(inside)
+        }
+
+    def is_possible(self, path: Sequence[int]) -> bool:
+        """Says whether every span of a sequence of tags' numbers goes on as it has begun."""
+        before = -1
+        for tag in path:
+            if tag != before and before not in self._needs.get(tag, (before,)):
+                return False
+            before = tag
+        return True
 
     def best(self, logits: np.ndarray) -> np.ndarray:
         """Returns the numbers of the best sequence's tags.
@@ -146,7 +158,7 @@ class TagOrder:
             int array of shape `[W]`.
         """
         alone = logits.argmax(axis=1)
-        if self._begins[alone[0]] and self._follows[alone[:-1], alone[1:]].all():
+        if self.is_possible(alone.tolist()):
             return alone  # no sequence has a larger sum
         total = np.where(self._begins, logits[0], -np.inf).astype(np.float64)
         came = np.empty(logits.shape, np.intp)

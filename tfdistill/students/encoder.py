@@ -43,6 +43,7 @@ def text_encoder(
     dropout: float = 0.1,
     activation: str = "relu",
     embedding_dim: int | None = None,
+    embedding_window: int = 1,
     groups: int | None = None,
     pattern: str = "cyclic",
     pooling: str = "mean",
@@ -65,6 +66,9 @@ def text_encoder(
         embedding_dim: Width of the token table; below `hidden_dim` a projection without a bias,
             `embedding_projection`, widens its rows, and the table of `V · D` numbers becomes one
             of `V · E + E · D`. None is `hidden_dim`, without a projection.
+        embedding_window: Number of tokens that the projection reads for one, an odd int: 3 is
+            the token and its neighbors, a convolution. Tags depend on neighbors first of all, and
+            this costs a small part of a block that would have to find them by attention.
         groups: Number of blocks with weights of their own, an int in [1, num_layers]; the other
             blocks use theirs, see `tfdistill.students.grouping`. None shares nothing.
         pattern: "cyclic" or "immediate": which blocks share.
@@ -97,6 +101,8 @@ def text_encoder(
         Devlin et al. "BERT", 2018. https://arxiv.org/abs/1810.04805
         Lan et al. "ALBERT", 2020, section 3.1 (`embedding_dim`, `groups`).
         https://arxiv.org/abs/1909.11942
+        Collobert et al. "Natural Language Processing (Almost) from Scratch", 2011, section 3.3
+        (`embedding_window`). https://arxiv.org/abs/1103.0398
     """
     check_backend()
     _check_sizes(
@@ -107,7 +113,13 @@ def text_encoder(
         num_heads=(num_heads, 1),
         intermediate_dim=(intermediate_dim, 1),
         num_classes=(num_classes, 2),
+        embedding_window=(embedding_window, 1),
     )
+    if embedding_window % 2 == 0:
+        raise ValueError(
+            "`embedding_window` must be odd. Received: embedding_window="
+            f"{embedding_window}. As many neighbors are read before a token as behind it."
+        )
     if hidden_dim % num_heads:
         raise ValueError(
             f"`hidden_dim` must be a multiple of `num_heads`. Received: hidden_dim={hidden_dim}, "
@@ -137,8 +149,13 @@ def text_encoder(
         num_rows = _count_rows(row_of_token, vocabulary_size=vocabulary_size)
         rows = TokenLookup(row_of_token, name="token_rows")(ids)
     x = keras.layers.Embedding(num_rows, table_width, name="token_embedding")(rows)
-    if table_width < hidden_dim:
-        x = keras.layers.Dense(hidden_dim, use_bias=False, name="embedding_projection")(x)
+    projection: dict[str, Any] = {"use_bias": False, "name": "embedding_projection"}
+    if embedding_window > 1:
+        # Padding is nobody's neighbor, whatever its row holds.
+        x = x * ops.cast(is_token, x.dtype)[:, :, None]
+        x = keras.layers.Conv1D(hidden_dim, embedding_window, padding="same", **projection)(x)
+    elif table_width < hidden_dim:
+        x = keras.layers.Dense(hidden_dim, **projection)(x)
     x = PositionEmbedding(name="position_embedding")(x)
     x = keras.layers.LayerNormalization(epsilon=1e-6, name="embedding_norm")(x)
     blocks = [

@@ -1,0 +1,67 @@
+"""A part of a text that was read is not tokenized again, and has the very same tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tfdistill.agents.encoding import TextEncoder, UnusableTextError
+from tfdistill.agents.word_reading import WordReader, reads_by_word
+
+PIECES = ["corn", "Wheats", "farm's", " ", ", ", ".", "é", "e\u0301", "麦", "\t", "\x00", "[SEP]", "x9"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=9), st.data())
+def test_a_part_has_the_ids_and_the_words_of_a_text_of_its_own(
+    tokenizer: Any, pieces: list[str], data: st.DataObject
+):
+    text = "".join(pieces)
+    start = data.draw(st.integers(0, len(text) - 1))
+    part = text[start : data.draw(st.integers(start + 1, len(text)))]
+    reader = WordReader(tokenizer.to_str())
+
+    reader.read(text)
+    found, alone = reader.read(part), WordReader(tokenizer.to_str()).read(part)
+    assert (found is None) == (alone is None)
+    if found is not None and alone is not None:
+        assert (found.text, found.ids, found.words) == (alone.text, alone.ids, alone.words)
+
+
+def test_parts_of_whole_words_are_not_tokenized(tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
+    encoder, fresh = (TextEncoder(tokenizer.to_str(), sequence_length=12) for _ in range(2))
+    encoder.encode_words("corn and wheats, then barley")
+    monkeypatch.setattr(encoder.reader, "_tokenizer", None)
+
+    for part in ("corn", "wheats, then", "barley", "corn and wheats, then barley"):
+        assert encoder.encode_words(part)[0].tolist() == fresh.encode(part).tolist()
+    with pytest.raises(UnusableTextError, match="'NoneType' object"):
+        encoder.encode_words("eats, then")
+
+
+def test_a_text_longer_than_the_model_is_cut_as_the_library_cuts_it(tokenizer: Any):
+    long, short = (TextEncoder(tokenizer.to_str(), sequence_length=size) for size in (12, 4))
+    short.reader = long.reader
+    text = "corn wheats barley corn"
+    long.encode_words(text)
+
+    ids, words = short.encode_words("corn wheats barley")
+    assert ids.tolist() == short.encode("corn wheats barley").tolist()
+    assert words.starts == [0, 5]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},'
+         ' "model": {"type": "WordPiece"}}', True),
+        ('{"normalizer": null, "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": {}}', False),
+        ('{"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},'
+         ' "model": {"type": "Unigram"}}', False),
+    ],
+)  # fmt: skip
+def test_only_berts_way_of_cutting_texts_is_trusted(content: str, expected: bool):
+    assert reads_by_word(content) is expected
