@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from compound_snips_data import INTENTS
-from compound_snips_tags import PART_LENGTH, REQUEST_LENGTH, SPLIT_TAGS
+import numpy as np
+from compound_snips_data import INTENTS, make_requests
+from compound_snips_tags import PART_LENGTH, REQUEST_LENGTH, SPLIT_TAGS, make_rows
 
 import tfdistill as td
 from tfdistill.agents import Plan, Step
@@ -18,6 +19,7 @@ from tfdistill.agents.verifier import compatible_labels
 from tfdistill.students import at_length
 
 TIERS = ("tiny", "small", "teacher")
+CALIBRATION = 300  # requests, and as many parts
 SAMPLE = "play some jazz on deezer, and then book a table for two in rome. Also, rate it 4 stars"
 PLAN = Plan(
     steps=(
@@ -38,7 +40,7 @@ def save_teams(
 ) -> dict[str, Path]:
     """Exports the models and writes the teams; returns the folder of each.
 
-    The students are stored in 8 bits, the teacher in float32. In a file, `request` reads a whole
+    The students compute their products in 8 bits, the teacher is stored in float32. In a file, `request` reads a whole
     request and `part` one part; they share their weights.
     """
     folder = options.folder / "teams"
@@ -48,8 +50,9 @@ def save_teams(
         path = folder / f"{tier}.tflite"
         if not path.exists():
             model = teacher() if tier == "teacher" else models[tier]
-            quantize = None if tier == "teacher" else "dynamic"
-            td.to_tflite(signatures_of(model), path, quantize=quantize)
+            calls = None if tier == "teacher" else calibration(task)
+            quantize = "int8_fc" if calls else None
+            td.to_tflite(signatures_of(model), path, quantize=quantize, calibration=calls)
         tokenizer = folder / f"{tier}.json"
         (task.whole if tier == "teacher" else task.cut).save(str(tokenizer))
         files[tier] = path, tokenizer
@@ -76,6 +79,19 @@ def signatures_of(model: keras.Model) -> dict[str, keras.Model]:
     return {
         "request": keras.Model(request.input, {"split": request.output["split"]}),
         "part": keras.Model(part.input, {name: part.output[name] for name in ("intent", "slots")}),
+    }
+
+
+def calibration(task: Any) -> dict[str, np.ndarray]:
+    """Returns training requests and parts as ids, from which activations take their ranges."""
+    requests = make_requests(task.utterances["train"], count=CALIBRATION, seed=3)
+    parts = make_requests(task.utterances["train"], count=3 * CALIBRATION, seed=4)[::3]
+    return {
+        name: make_rows(texts, task.cut, tags=task.tags, length=length).ids
+        for name, texts, length in (
+            ("request", requests, REQUEST_LENGTH),
+            ("part", parts, PART_LENGTH),
+        )
     }
 
 

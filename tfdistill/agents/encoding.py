@@ -125,8 +125,10 @@ class TextEncoder:
             UnusableTextError: As `encode`.
         """
         if self.reader is not None:
-            with _explained(text):
-                reading = self.reader.read(text)
+            reading = self.reader.known(text)
+            if reading is None:
+                with _explained(text):
+                    reading = self.reader.read(text)
             if reading is not None and len(reading.ids) <= self.sequence_length:
                 return self._row(text, reading.ids), reading.words
         encoding = self._encoding(text)

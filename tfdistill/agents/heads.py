@@ -7,6 +7,7 @@ of it into labels and spans.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -102,7 +103,7 @@ class HeadFile:
                 return self._kept[key]
             ids, words = self._encoders[signature].encode_words(text)
             name, dtype = self._input[signature]
-            outputs = self._interpreter.run({name: ids[None].astype(dtype)}, signature=signature)
+            outputs = self._interpreter.run({name: ids[None].astype(dtype, copy=False)}, signature=signature)
             self._kept[key] = outputs, words
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -230,8 +231,8 @@ class Tagger(_Head):
         first, second = _two_shares(logits, best)
         tags = [self.classes[index] for index in best.tolist()]
         spans = tuple(decode_tags(tags, words.starts, words.ends))
-        margin = max(0.0, float((first - second).min()))
-        return Answer(spans, float(first.prod()), margin=margin)
+        margin = max(0.0, min((first - second).tolist()))
+        return Answer(spans, math.prod(first.tolist()), margin=margin)
 
 
 def _two_shares(logits: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

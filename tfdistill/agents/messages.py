@@ -235,7 +235,7 @@ def _typed_value(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, (float, int)) and not isinstance(value, bool)
 
 
 def _malformed(text: str, by: str) -> MalformedMessageError:

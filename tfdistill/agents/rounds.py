@@ -43,6 +43,7 @@ class Request:
         self._margin: dict[str, float] = {}
         self._tier: dict[str, int] = {}  # place of the tier that answered, or failed, last
         self._asked: set[tuple[str, int, int]] = set()  # field, tier, number of the peer's answer
+        self._names: dict[str, tuple[Step, str]] = {}  # the step of a field, and what names a part
 
     def run_level(self, level: Sequence[str]) -> None:
         """Works through the steps of one level until nothing is open."""
@@ -201,37 +202,44 @@ class Request:
             if known and (field, place, self._number[peer]) not in self._asked:
                 yield name
 
+    def _named(self, field: str) -> tuple[Step, str]:
+        """Returns the step of a field, and its suffix: "[1]" for the second part."""
+        found = self._names.get(field)
+        if found is None:
+            name, bracket, index = field.partition("[")
+            found = self._names[field] = self._steps[name], bracket + index
+        return found
+
     def _peer(self, field: str, name: str) -> str:
-        return self._with_suffix(name, field[len(field.partition("[")[0]) :])
+        return self._with_suffix(name, self._named(field)[1])
 
     def _with_suffix(self, name: str, suffix: str) -> str:
         return f"{name}{suffix}" if name != REQUEST and self._steps[name].each else name
 
     def _members(self, field: str) -> tuple[Member, ...]:
-        return self._team.members[field.partition("[")[0]]
+        return self._team.members[self._named(field)[0].name]
 
     def _place_of(self, field: str, tier: str) -> int:
         return [member.tier for member in self._members(field)].index(tier)
 
     def _part(self, field: str) -> Span | None:
-        name, _, index = field.partition("[")
-        each = self._steps[name].each
-        return None if each is None else self.board[each].value[int(index[:-1])]
+        step, suffix = self._named(field)
+        return None if step.each is None else self.board[step.each].value[int(suffix[1:-1])]
 
     def _place(self, field: str) -> tuple[int, int]:
         part = self._part(field)
         return (0, len(self.text)) if part is None else (part.start, part.end)
 
     def _source_number(self, field: str) -> int | None:
-        each = self._steps[field.partition("[")[0]].each
+        each = self._named(field)[0].each
         return None if each is None else self._number[each]
 
     def _inputs(self, field: str, start: int) -> Iterator[tuple[str, Any]]:
-        name, _, index = field.partition("[")
-        for source in self._steps[name].reads:
-            if source == REQUEST or source == self._steps[name].each:
+        step, suffix = self._named(field)
+        for source in step.reads:
+            if source == REQUEST or source == step.each:
                 continue
-            value = self.value(f"{source}[{index}" if self._steps[source].each else source)
+            value = self.value(self._with_suffix(source, suffix))
             yield source, moved(value, -start)
 
     def _check(self, views: Sequence[View], choices: Sequence[str]) -> None:

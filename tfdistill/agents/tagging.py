@@ -130,14 +130,14 @@ class TagOrder:
     """
 
     def __init__(self, tags: Sequence[str]) -> None:
-        inside = np.array([tag[:2] == "I-" and f"B-{tag[2:]}" in tags for tag in tags])
-        same = np.array([[tag[2:] == before[2:] != "" for tag in tags] for before in tags])
-        self._begins = ~inside
-        self._penalty = np.where(same | ~inside, 0.0, -np.inf)
+        number = {tag: index for index, tag in enumerate(tags)}
+        going_on = [tag for tag in tags if tag[:2] == "I-" and f"B-{tag[2:]}" in number]
+        anywhere = [tag for tag in tags if tag not in going_on]
         # What must stand before a tag that goes on with a span.
-        self._needs = {
-            int(tag): frozenset(np.flatnonzero(same[:, tag])) for tag in np.flatnonzero(inside)
-        }
+        self._needs = {number[tag]: (number[f"B-{tag[2:]}"], number[tag]) for tag in going_on}
+        # In this order the tags that may stand anywhere come first.
+        self._order = np.array([number[tag] for tag in (*anywhere, *going_on)], np.intp)
+        self._opened_by = np.array([anywhere.index(f"B-{tag[2:]}") for tag in going_on], np.intp)
 
     def is_possible(self, path: Sequence[int]) -> bool:
         """Says whether every span of a sequence of tags' numbers goes on as it has begun."""
@@ -160,17 +160,29 @@ class TagOrder:
         alone = logits.argmax(axis=1)
         if self.is_possible(alone.tolist()):
             return alone  # no sequence has a larger sum
-        total = np.where(self._begins, logits[0], -np.inf).astype(np.float64)
-        came = np.empty(logits.shape, np.intp)
-        for word in range(1, len(logits)):
-            through = total[:, None] + self._penalty
-            came[word] = through.argmax(axis=0)
-            total = through.max(axis=0) + logits[word]
-        path = np.empty(len(logits), np.intp)
-        path[-1] = total.argmax()
-        for word in range(len(logits) - 1, 0, -1):
-            path[word - 1] = came[word, path[word]]
-        return path
+        return self._order[self._best_path(logits[:, self._order].astype(np.float64))]
+
+    def _best_path(self, logits: np.ndarray) -> list[int]:
+        """Finds the path through logits whose columns are in `_order`."""
+        words, opened_by = len(logits), self._opened_by
+        free = logits.shape[1] - len(opened_by)
+        total = np.empty_like(logits)  # of the best path to each tag of each word
+        total[0, :free], total[0, free:] = logits[0, :free], -np.inf
+        for word in range(1, words):
+            before = total[word - 1]
+            total[word, :free] = before.max()
+            total[word, free:] = np.maximum(before[opened_by], before[free:])
+            total[word] += logits[word]
+        path = [int(total[-1].argmax())]
+        for word in range(words - 2, -1, -1):
+            inside = path[-1] - free
+            if inside < 0:
+                path.append(int(total[word].argmax()))
+            elif total[word, opened_by[inside]] > total[word, path[-1]]:
+                path.append(int(opened_by[inside]))
+            else:
+                path.append(path[-1])
+        return path[::-1]
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:

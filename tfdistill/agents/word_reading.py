@@ -77,6 +77,10 @@ class WordReader:
         self._tokenizer.no_truncation()
         self._last: Reading | None = None
 
+    def known(self, text: str) -> Reading | None:
+        """Returns what is known of a text, if it is a part of whole words of the last one."""
+        return None if self._last is None else self._last.part(text)
+
     def read(self, text: str) -> Reading | None:
         """Reads a text whole.
 
@@ -84,8 +88,9 @@ class WordReader:
             Its tokens; None if they do not lie between special ones as words do, for instance
             where the text itself has a special token.
         """
-        if self._last is not None and (part := self._last.part(text)):
-            return part
+        known = self.known(text)
+        if known is not None:
+            return known
         encoding = self._tokenizer.encode(text)
         ids, places = encoding.ids, encoding.word_ids
         start, behind = 0, len(ids)

@@ -17,7 +17,7 @@ __all__ = ["compare", "compress", "export"]
 
 DISAGREES = 3
 _MODEL = click.argument("model", type=click.Path(path_type=Path))
-_MODES = click.Choice(["none", "float16", "dynamic", "int8", "int8_16", "int4"])
+_MODES = click.Choice(["none", "float16", "dynamic", "int8", "int8_16", "int8_fc", "int4"])
 _QUANTIZE = click.option("--quantize", type=_MODES, default="dynamic", show_default=True)
 _X = click.option("--x", "x", required=True, type=click.Path(path_type=Path), help="Inputs, .npy.")
 

@@ -13,7 +13,7 @@ from tfdistill.export.endpoints import SIGNATURE, Endpoint
 
 __all__ = ["CALIBRATED", "check_calibration", "examples"]
 
-CALIBRATED = ("int8", "int8_16")  # the modes that measure activations
+CALIBRATED = ("int8", "int8_16", "int8_fc")  # the modes that measure activations
 
 
 def check_calibration(
@@ -37,9 +37,9 @@ def check_calibration(
     if quantize not in CALIBRATED:
         if calibration is not None:
             raise ValueError(
-                "`calibration` must be None unless quantize='int8' or 'int8_16', the modes that "
-                f"measure activations. Received: calibration of type {type(calibration).__name__} "
-                f"with quantize={quantize!r}."
+                f"`calibration` must be None unless `quantize` is one of {CALIBRATED}, the modes "
+                "that measure activations. Received: calibration of type "
+                f"{type(calibration).__name__} with quantize={quantize!r}."
             )
         return None
     if calibration is None:

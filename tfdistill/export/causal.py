@@ -16,9 +16,7 @@ that predicts them: both uses have one scale per row, so it is in the file once.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from tfdistill.export.atomic import check_target, replacing
+from tfdistill.export.quantizer import check_quantizer, quantize_weights
 from tfdistill.export.quiet import quiet
 from tfdistill.export.tflite import plain_model
 from tfdistill.interpreter import Interpreter
@@ -86,11 +85,8 @@ def language_to_tflite(
         raise ValueError(
             f"`quantize` must be one of {tuple(_BITS)}. Received: quantize={quantize!r}."
         )
-    if quantize is not None and importlib.util.find_spec("ai_edge_quantizer") is None:
-        raise ImportError(
-            f"quantize={quantize!r} of a language model needs ai-edge-quantizer. Install it with "
-            "`pip install tfdistill[quantizer]`."
-        )
+    if quantize is not None:
+        check_quantizer(quantize)
     target = check_target(path)
     plain = plain_model(model)
     parts = causal_parts(plain)
@@ -102,7 +98,9 @@ def language_to_tflite(
     content = _convert(plain, endpoints)
     bits = _BITS[quantize]
     if bits is not None:
-        content = _quantized(content, bits)
+        # One scale per output channel or row, small kernels too: all of a model is in few bits.
+        operations = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP")
+        content = quantize_weights(content, bits=bits, operations=operations, least_numbers=0)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
         Interpreter(temporary)  # refuses a file that the runtime cannot prepare
@@ -187,34 +185,4 @@ def _convert(model: keras.Model, endpoints: dict[str, tuple[Callable, dict]]) ->
             raise RuntimeError(
                 f"TensorFlow's converter refused the model {model.name!r}: "
                 f"{str(error).splitlines()[0][:300]}"
-            ) from error
-
-
-def _quantized(content: bytes, bits: int) -> bytes:
-    """Stores kernels and tables in integers with one scale per output channel or row."""
-    from ai_edge_quantizer.quantizer import Quantizer
-
-    weights = {
-        "num_bits": bits, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"
-    }  # fmt: skip
-    recipe = [
-        {
-            "regex": ".*",
-            "operation": operation,
-            "algorithm_key": "min_max_uniform_quantize",
-            "op_config": {
-                "weight_tensor_config": weights,
-                "compute_precision": "INTEGER",
-                "explicit_dequantize": False,
-                "min_weight_elements": 0,
-            },
-        }
-        for operation in ("FULLY_CONNECTED", "EMBEDDING_LOOKUP")
-    ]
-    with quiet():
-        try:
-            return bytes(Quantizer(bytearray(content), recipe).quantize().quantized_model)
-        except (LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
-            raise RuntimeError(
-                f"ai-edge-quantizer refused the model: {error} Export it with quantize=None."
             ) from error

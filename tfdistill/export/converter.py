@@ -27,12 +27,14 @@ from tfdistill.export.calibration import CALIBRATED, examples
 from tfdistill.export.clipped_masks import clipped_masks, own_blocks
 from tfdistill.export.endpoints import Endpoint
 from tfdistill.export.four_bits import reading_by_lookup, to_four_bits
+from tfdistill.export.quantizer import quantize_products
 from tfdistill.export.quiet import quiet
 
 __all__ = ["convert"]
 
 _INT16 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 _UNSUPPORTED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+_AFTERWARDS = ("int4", "int8_fc")  # converted in float and quantized by another library
 # The graph's name of an operation holds the names of the layers around it.
 _SCOPE = r'"{op}:", "([^"@]+)@'
 
@@ -42,14 +44,16 @@ def convert(
     *,
     quantize: str | None,
     calibration: Mapping[str, Mapping[str, np.ndarray]] | None,
+    block_size: int | None = None,
 ) -> bytes:
     """Converts functions to the bytes of a `.tflite` file with one signature for each.
 
     Args:
         endpoints: The functions by the names of their signatures.
-        quantize: None, "float16", "dynamic", "int8" or "int4".
-        calibration: Arrays by signature and input, from which "int8" takes the ranges of
+        quantize: One of the modes of `to_tflite`.
+        calibration: Arrays by signature and input, from which the static modes take the ranges of
             activations.
+        block_size: Inputs that share a scale in an "int4" file.
 
     Returns:
         The flatbuffer.
@@ -66,7 +70,12 @@ def convert(
                 content = _run_converter(
                     folder, endpoints, quantize=quantize, calibration=calibration
                 )
-            return to_four_bits(content) if quantize == "int4" else content
+            if quantize == "int4":
+                return to_four_bits(content, block_size=block_size)
+            if quantize == "int8_fc":
+                assert calibration is not None
+                return quantize_products(content, calibration=examples(calibration, endpoints))
+            return content
         except ConverterError as error:
             raise _explained(error, endpoints, quantize=quantize) from error
         except (OSError, tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError) as error:
@@ -84,7 +93,7 @@ def _rewritten(
     models = [each.model for each in endpoints.values()]
     if quantize == "int4":
         return reading_by_lookup(models)
-    if quantize in CALIBRATED:
+    if quantize in CALIBRATED and quantize not in _AFTERWARDS:
         return clipped_masks(models)
     return clipped_masks(own_blocks(models), below=1e4)
 
@@ -115,11 +124,11 @@ def _run_converter(
     names = list(endpoints)
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if quantize not in (None, "int4"):
+    if quantize is not None and quantize not in _AFTERWARDS:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if calibration is not None:
+    if calibration is not None and quantize not in _AFTERWARDS:
         converter.representative_dataset = lambda: examples(calibration, endpoints)
         # The second entry leaves operations in float that have no integer kernel.
         converter.target_spec.supported_ops = [

@@ -12,8 +12,6 @@ rows share a scale they are stored as one row, of which the file takes a part af
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,26 +20,12 @@ import keras
 import tensorflow as tf
 
 from tfdistill.compress.row_groups import can_group, group_rows, rows_per_scale
-from tfdistill.export.quiet import quiet
+from tfdistill.export.quantizer import quantize_weights
 
-__all__ = ["check_quantizer", "reading_by_lookup", "to_four_bits"]
+__all__ = ["reading_by_lookup", "to_four_bits"]
 
 _PATCHES = threading.RLock()
-_LEAST_NUMBERS = 1024  # the converter's own limit at 8 bits: smaller kernels stay float
 _OPERATIONS = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP", "CONV_2D")
-
-
-def check_quantizer() -> None:
-    """Refuses to go on without the package that stores 4 bits.
-
-    Raises:
-        ImportError: If ai-edge-quantizer is not installed.
-    """
-    if importlib.util.find_spec("ai_edge_quantizer") is None:
-        raise ImportError(
-            "quantize='int4' needs ai-edge-quantizer. Install it with "
-            "`pip install tfdistill[quantizer]`, or use quantize='dynamic' (8 bits)."
-        )
 
 
 @contextlib.contextmanager
@@ -99,7 +83,7 @@ def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
     return call
 
 
-def to_four_bits(content: bytes) -> bytes:
+def to_four_bits(content: bytes, *, block_size: int | None = None) -> bytes:
     """Stores the large weights of a float `.tflite` file in 4 bits.
 
     Kernels of matrix products and of 1-D and 2-D convolutions, if they have at least 1,024
@@ -108,6 +92,7 @@ def to_four_bits(content: bytes) -> bytes:
 
     Args:
         content: The bytes of the file.
+        block_size: Inputs of a matrix product that share a scale; None takes all of an output's.
 
     Returns:
         The bytes of the smaller file.
@@ -115,33 +100,4 @@ def to_four_bits(content: bytes) -> bytes:
     Raises:
         RuntimeError: If the quantizer fails on the file.
     """
-    from ai_edge_quantizer.quantizer import Quantizer
-
-    with quiet():
-        try:
-            result = Quantizer(bytearray(content), _recipe()).quantize()
-        # Its own refusals, and what reading a graph that it does not know ends in.
-        except (LookupError, RuntimeError, TypeError, ValueError, struct.error) as error:
-            raise RuntimeError(
-                f"ai-edge-quantizer refused the model: {error} "
-                "Export it with quantize='dynamic' (8 bits)."
-            ) from error
-        return bytes(result.quantized_model)
-
-
-def _recipe() -> list[dict[str, Any]]:
-    weights = {"num_bits": 4, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
-    return [
-        {
-            "regex": ".*",
-            "operation": operation,
-            "algorithm_key": "min_max_uniform_quantize",
-            "op_config": {
-                "weight_tensor_config": weights,
-                "compute_precision": "INTEGER",  # activations in 8 bits, measured at run time
-                "explicit_dequantize": False,
-                "min_weight_elements": _LEAST_NUMBERS,
-            },
-        }
-        for operation in _OPERATIONS
-    ]
+    return quantize_weights(content, bits=4, operations=_OPERATIONS, block_size=block_size)

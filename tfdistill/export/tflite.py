@@ -10,6 +10,9 @@ None       float32                      a reference, and the largest
 "int8"     activations as 8-bit too     convolutional nets and devices without a float unit;
                                         needs `calibration`, and costs a transformer accuracy
 "int8_16"  activations as 16-bit        the same where "int8" costs too much; slower
+"int8_fc"  activations as 8-bit where   transformers: softmax and norms stay float, and what
+           a matrix product reads them  "int8" costs them is not lost; needs `calibration` and
+                                        the extra `quantizer`
 "int4"     weights as 4-bit integers    the smallest, for a model trained with
                                         `quantize_aware(bits=4)`; needs the extra `quantizer`
 ========== ============================ =========================================================
@@ -29,13 +32,13 @@ from tfdistill.export.atomic import check_target, replacing
 from tfdistill.export.calibration import check_calibration
 from tfdistill.export.converter import convert
 from tfdistill.export.endpoints import Endpoint, as_models, check_batch_sizes, endpoints_of
-from tfdistill.export.four_bits import check_quantizer
+from tfdistill.export.quantizer import check_block_size, check_quantizer
 from tfdistill.interpreter import Interpreter
 from tfdistill.vetting import remember
 
 __all__ = ["MODES", "plain_model", "to_tflite"]
 
-MODES = (None, "float16", "dynamic", "int8", "int8_16", "int4")
+MODES = (None, "float16", "dynamic", "int8", "int8_16", "int8_fc", "int4")
 
 
 def to_tflite(
@@ -46,6 +49,7 @@ def to_tflite(
     calibration: Any = None,
     check_survival: bool = True,
     batch_sizes: Sequence[int] | str | None = (1,),
+    block_size: int | None = None,
 ) -> Path:
     """Writes a Keras 3 model, or several that share weights, as one `.tflite` file.
 
@@ -63,6 +67,8 @@ def to_tflite(
     than 1,024 numbers stay float. "int8" also stores activations on fixed grids, measured on
     `calibration`, "int8_16" with 16 bits. Attention masks are then made by adding −30, because a
     huge negative constant ruins such a grid; a mask of your own making may do that, so compare.
+    "int8_fc" has such grids around matrix products only and computes all else in float: on this
+    package's encoders it is faster than "dynamic", which measures every activation as it comes.
 
     "int4" stores kernels in 4 bits with one scale per output channel and embedding tables with one
     per row, the largest magnitude being ±7, and computes with 8-bit activations; small kernels and
@@ -76,8 +82,9 @@ def to_tflite(
             parts of one model, such as an encoder and its heads: weights that they have in common
             are in the file once. Nothing is changed.
         path: The file to write. An existing one is replaced, in one step, when all went well.
-        quantize: None, "float16", "dynamic", "int8", "int8_16" or "int4"; see the module's table.
-        calibration: For "int8" and "int8_16": typical inputs, one array (or a dict by name, or a
+        quantize: None, "float16", "dynamic", "int8", "int8_16", "int8_fc" or "int4"; see the
+            module's table.
+        calibration: For "int8", "int8_16" and "int8_fc": typical inputs, one array (or a dict by name, or a
             list in the model's order) with examples along the first axis. 100 to 500 are usual.
             For a dict of models a dict of such, by signature.
         batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
@@ -93,9 +100,9 @@ def to_tflite(
             or `calibration` has another dtype or is a dataset or generator.
         ValueError: If the model is unbuilt, has an open axis besides the batch, computes in
             another type than float32, or needs an operation that TFLite lacks; if `quantize` is
-            unknown; if `calibration` is missing for "int8", given for another mode, or has
+            unknown; if `block_size` does not fit; if `calibration` is missing for "int8", given for another mode, or has
             another shape or values that are not finite.
-        ImportError: If ai-edge-quantizer, which "int4" needs, is not installed.
+        ImportError: If ai-edge-quantizer, which "int4" and "int8_fc" need, is not installed.
         RuntimeError: If the converter fails on the model, or the file lost what `check_survival`
             asks for.
         OSError: If the file cannot be written. Nothing is left behind.
@@ -111,15 +118,17 @@ def to_tflite(
     """
     if quantize not in MODES:
         raise ValueError(f"`quantize` must be one of {MODES}. Received: quantize={quantize!r}.")
-    if quantize == "int4":
-        check_quantizer()
+    if quantize in ("int4", "int8_fc"):
+        check_quantizer(quantize)
     sizes = check_batch_sizes(batch_sizes)
     target = check_target(path)
     models = {name: _exportable(value) for name, value in as_models(model).items()}
     endpoints = endpoints_of(models, batch_sizes=sizes)
     one = not isinstance(model, Mapping)
     data = check_calibration(calibration, endpoints, quantize=quantize, one=one)
-    content = convert(endpoints, quantize=quantize, calibration=data)
+    plain = [each.model for each in endpoints.values()]
+    check_block_size(block_size, quantize=quantize, models=plain)
+    content = convert(endpoints, quantize=quantize, calibration=data, block_size=block_size)
     with replacing(target) as temporary:
         temporary.write_bytes(content)
         Interpreter(temporary, vetted=True)  # refuses what the runtime cannot prepare
