@@ -11,7 +11,21 @@ from hypothesis import HealthCheck, given, settings
 from tfdistill.agents.encoding import TextEncoder, UnusableTextError
 from tfdistill.agents.word_reading import WordReader, reads_by_word
 
-PIECES = ["corn", "Wheats", "farm's", " ", ", ", ".", "é", "e\u0301", "麦", "\t", "\x00", "[SEP]", "x9"]
+PIECES = [
+    "corn",
+    "Wheats",
+    "farm's",
+    " ",
+    ", ",
+    ".",
+    "é",
+    "e\u0301",
+    "麦",
+    "\t",
+    "\x00",
+    "[SEP]",
+    "x9",
+]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
@@ -56,12 +70,18 @@ def test_a_text_longer_than_the_model_is_cut_as_the_library_cuts_it(tokenizer: A
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('{"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},'
-         ' "model": {"type": "WordPiece"}}', True),
+        (
+            '{"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},'
+            ' "model": {"type": "WordPiece"}}',
+            True,
+        ),
         ('{"normalizer": null, "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": {}}', False),
-        ('{"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},'
-         ' "model": {"type": "Unigram"}}', False),
+        (
+            '{"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "BertPreTokenizer"},'
+            ' "model": {"type": "Unigram"}}',
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_only_berts_way_of_cutting_texts_is_trusted(content: str, expected: bool):
     assert reads_by_word(content) is expected

@@ -237,7 +237,7 @@ def test_labels_are_checked(
 
 
 def test_full_integer_mode_is_refused(model: keras.Model, tokenizer: Tokenizer, tmp_path: Path):
-    with pytest.raises(ValueError, match="'int4' for a bundle. Received: quantize='int8'"):
+    with pytest.raises(ValueError, match="'int4' for a bundle. Received: quantize='int8',"):
         save_bundle(model, tmp_path / "b", tokenizer=tokenizer, labels=LABELS, quantize="int8")
 
 

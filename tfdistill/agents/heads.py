@@ -103,7 +103,9 @@ class HeadFile:
                 return self._kept[key]
             ids, words = self._encoders[signature].encode_words(text)
             name, dtype = self._input[signature]
-            outputs = self._interpreter.run({name: ids[None].astype(dtype, copy=False)}, signature=signature)
+            outputs = self._interpreter.run(
+                {name: ids[None].astype(dtype, copy=False)}, signature=signature
+            )
             self._kept[key] = outputs, words
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

@@ -26,8 +26,11 @@ _X = click.option("--x", "x", required=True, type=click.Path(path_type=Path), he
 @_MODEL
 @click.argument("path", type=click.Path(path_type=Path))
 @_QUANTIZE
-@click.option("--calibration", type=click.Path(path_type=Path), help="Inputs for int8, .npy.")
-def export(model: Path, path: Path, quantize: str, calibration: Path | None) -> None:
+@click.option("--calibration", type=click.Path(path_type=Path), help="For int8…: inputs, .npy.")
+@click.option("--block-size", type=int, help="For int4: inputs that share a scale.")
+def export(
+    model: Path, path: Path, quantize: str, calibration: Path | None, block_size: int | None
+) -> None:
     """Write a Keras model as a .tflite file.
 
     Example: tfdistill export student.keras student.tflite --quantize dynamic
@@ -41,6 +44,7 @@ def export(model: Path, path: Path, quantize: str, calibration: Path | None) -> 
             path,
             quantize=_mode(quantize),
             calibration=rows,
+            block_size=block_size,
         )
     click.echo(f"{written}: {written.stat().st_size:,} bytes")
 

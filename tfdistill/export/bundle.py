@@ -121,6 +121,7 @@ def save_bundle(
     tokenizer: tokenizers.Tokenizer,
     labels: Sequence[str],
     quantize: str | None = "dynamic",
+    calibration: Any = None,
     check_survival: bool = True,
 ) -> Bundle:
     """Exports a classifier with its tokenizer and labels, as a folder that an agent opens alone.
@@ -137,7 +138,8 @@ def save_bundle(
             and pads with id 0 to L. Every id it can produce must be below the vocabulary size of
             the model.
         labels: C different class names, in the order of the logits.
-        quantize: As in `to_tflite`: None, "float16", "dynamic" or "int4".
+        quantize: As in `to_tflite`: None, "float16", "dynamic", "int8_fc" or "int4".
+        calibration: For "int8_fc": token ids of typical texts, int32 `[N, L]`.
         check_survival: As in `to_tflite`: False gives up what the file cannot keep.
 
     Returns:
@@ -157,10 +159,11 @@ def save_bundle(
             f"tokenizer={tokenizer!r} ({type(tokenizer).__name__}). A `transformers` tokenizer "
             "has one in its `backend_tokenizer`."
         )
-    if quantize == "int8":
+    if quantize in ("int8", "int8_16"):
         raise ValueError(
-            "`quantize` must be None, 'float16', 'dynamic' or 'int4' for a bundle. Received: "
-            "quantize='int8', which needs calibration data and costs a text model accuracy."
+            "`quantize` must be None, 'float16', 'dynamic', 'int8_fc' or 'int4' for a bundle. "
+            f"Received: quantize={quantize!r}, whose fixed grids cost a text model accuracy and "
+            "speed. 'int8_fc' has them around matrix products only."
         )
     names = _check_labels(labels)
     target = check_free(path)
@@ -174,7 +177,13 @@ def save_bundle(
         folder = Path(scratch) / "bundle"
         folder.mkdir()
         file = folder / "model.tflite"
-        to_tflite(model, file, quantize=quantize, check_survival=check_survival)
+        to_tflite(
+            model,
+            file,
+            quantize=quantize,
+            calibration=calibration,
+            check_survival=check_survival,
+        )
         signatures, sequence_length = _try(file, names, tokenizer)
         (folder / "tokenizer.json").write_text(_serialized(tokenizer), encoding="utf-8")
         _write_json(folder / "labels.json", list(names))

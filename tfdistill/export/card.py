@@ -37,9 +37,9 @@ def card_text(
     Returns:
         The text. Without `rows` it claims no accuracy, and says so.
     """
-    kind = {None: "float32", "dynamic": "dynamic-range int8", "int4": "4-bit integers"}.get(
-        quantize, quantize
-    )
+    kinds = {None: "float32", "dynamic": "dynamic-range int8", "int4": "4-bit integers"}
+    kinds["int8_fc"] = "8-bit integers, and activations of matrix products on fixed 8-bit grids"
+    kind = kinds.get(quantize, quantize)
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     facts = {
         f"Classes ({len(labels)})": shown,

@@ -16,10 +16,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.compress.targets import find_targets
+from tfdistill.compress.row_groups import rows_per_scale
+from tfdistill.compress.targets import Target, find_targets
 from tfdistill.export.quiet import quiet
 
-__all__ = ["BLOCK_SIZES", "check_block_size", "check_quantizer", "quantize_products", "quantize_weights"]
+__all__ = [
+    "BLOCK_SIZES",
+    "check_block_size",
+    "check_quantizer",
+    "quantize_products",
+    "quantize_weights",
+]
 
 BLOCK_SIZES = (32, 64, 128, 256)
 _LEAST_NUMBERS = 1024  # the converter's own limit at 8 bits: smaller kernels stay float
@@ -53,8 +60,8 @@ def check_block_size(
         models: What goes into it.
 
     Raises:
-        ValueError: If the mode is not "int4", the size unknown, or a large kernel of a matrix
-            product has a number of inputs that is no multiple of it.
+        ValueError: If the mode is not "int4", the size unknown, a large kernel has a number of
+            inputs that is no multiple of it, or all of them are on the grid of whole channels.
     """
     if block_size is None:
         return
@@ -63,15 +70,30 @@ def check_block_size(
             f"`block_size` must be None, or one of {BLOCK_SIZES} with quantize='int4'. Received: "
             f"block_size={block_size!r} with quantize={quantize!r}."
         )
-    for model in models:
-        for target in find_targets(model):
-            inputs, numbers = target.matrix_shape[0], math.prod(target.matrix_shape)
-            if target.kind == "kernel" and numbers >= _LEAST_NUMBERS and inputs % block_size:
-                raise ValueError(
-                    f"`block_size` must divide the inputs of every large kernel. Received: "
-                    f"block_size={block_size} for {target.path!r} with {inputs} inputs. Take a "
-                    "smaller block, or None: one scale per output."
-                )
+    kernels = [
+        target
+        for model in models
+        for target in find_targets(model)
+        if target.kind == "kernel" and math.prod(target.matrix_shape) >= _LEAST_NUMBERS
+    ]
+    for target in kernels:
+        if target.matrix_shape[0] % block_size:
+            raise ValueError(
+                "`block_size` must divide the inputs of every large kernel. Received: block_size="
+                f"{block_size} for {target.path!r} with {target.matrix_shape[0]} inputs. Take a "
+                "smaller block, or None: one scale per output."
+            )
+    if kernels and all(_is_on_grid(target) for target in kernels):
+        raise ValueError(
+            "`block_size` must be None for a model that was trained on the grid of whole channels, "
+            f"`quantize_aware(bits=4)`. Received: block_size={block_size}. Other scales would "
+            "round its weights once more."
+        )
+
+
+def _is_on_grid(target: Target) -> bool:
+    matrix = keras.ops.convert_to_numpy(target.variable).reshape(target.matrix_shape)
+    return rows_per_scale(matrix.T) is not None
 
 
 def quantize_weights(
@@ -124,10 +146,16 @@ def quantize_products(
     Raises:
         RuntimeError: If the quantizer fails on the file.
     """
-    activations = {"num_bits": 8, "symmetric": False, "granularity": "TENSORWISE", "dtype": "INT"}
+    activations = {"num_bits": 8, "granularity": "TENSORWISE", "dtype": "INT"}
     recipe = [
-        # Small kernels too: a product whose inputs are integers has no float kernel.
-        _entry(operation, 8, granularity, least_numbers=0, activations=activations)
+        _entry(
+            operation,
+            8,
+            granularity,
+            least_numbers=0,  # a product whose inputs are integers has no float kernel
+            # A table is stored as what it gives out: on the grid that it was trained on.
+            activations={**activations, "symmetric": operation == "GATHER"},
+        )
         for operation, granularity in _PRODUCTS.items()
     ]
     calls: dict[str, list[dict[str, np.ndarray]]] = {}
@@ -206,5 +234,8 @@ def _ranges(
 def _widest(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     if not known:
         return new
-    both = {"min": np.minimum(known["min"], new["min"]), "max": np.maximum(known["max"], new["max"])}
+    both = {
+        "min": np.minimum(known["min"], new["min"]),
+        "max": np.maximum(known["max"], new["max"]),
+    }
     return {**new, **both}
