@@ -40,8 +40,8 @@ def save_teams(
 ) -> dict[str, Path]:
     """Exports the models and writes the teams; returns the folder of each.
 
-    The students compute their products in 8 bits, the teacher is stored in float32. In a file, `request` reads a whole
-    request and `part` one part; they share their weights.
+    The students compute their products in 8 bits, the teacher in float32. In a file, `request`
+    reads a whole request and `part` one part; they share their weights.
     """
     folder = options.folder / "teams"
     folder.mkdir(exist_ok=True)

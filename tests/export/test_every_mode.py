@@ -61,7 +61,8 @@ UNTRAINED = {"int4": {"max_error": 3.0, "agreement": 0.5}}
 # the kinds: float32 at most 3 spacings of 2⁻²³, float16 1.6 of 2⁻¹¹, "dynamic" 1.7 of 1/127 (half a
 # step from weights, half from activations, at each of some ten products, mostly cancelling). "int8"
 # is counted on the file's own output grid: at most 6.1 steps. In "int8_16" the weights' 1/127
-# is what is off: 0.8. "int8_fc": 3.6 of 1/127. "int4" on weights that nobody trained for it: 1.2 of 1/7.
+# is what is off: 0.8. "int8_fc": 3.6 of 1/127. "int4" on weights that nobody trained for it:
+# 1.2 of 1/7.
 STEPS = {
     None: (2**23, 10),
     "float16": (2**11, 4),

@@ -93,7 +93,8 @@ def test_another_failure_of_the_converter_is_passed_on(tmp_path: Path) -> None:
 def test_an_unknown_mode_is_refused(value: Any, encoder: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"`quantize` must be one of \(None, 'float16', 'dynamic', 'int8', 'int8_16', 'int8_fc', 'int4'\)"
+        match=r"`quantize` must be one of \(None, 'float16', 'dynamic', 'int8', 'int8_16', "
+        r"'int8_fc', 'int4'\)"
         rf"\. Received: quantize={value!r}",
     ):
         to_tflite(encoder, tmp_path / "a.tflite", quantize=value)

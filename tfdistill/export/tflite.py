@@ -84,13 +84,16 @@ def to_tflite(
         path: The file to write. An existing one is replaced, in one step, when all went well.
         quantize: None, "float16", "dynamic", "int8", "int8_16", "int8_fc" or "int4"; see the
             module's table.
-        calibration: For "int8", "int8_16" and "int8_fc": typical inputs, one array (or a dict by name, or a
-            list in the model's order) with examples along the first axis. 100 to 500 are usual.
-            For a dict of models a dict of such, by signature.
+        calibration: For "int8", "int8_16" and "int8_fc": typical inputs, one array (or a dict by
+            name, or a list in the model's order) with examples along the first axis. 100 to 500
+            are usual. For a dict of models a dict of such, by signature.
         batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
             None or "dynamic" leaves the batch open, which costs speed.
         check_survival: Whether zeros, shared values, grids and shared kernels of the model must
             be in the file; False gives them up, as for 4-bit weights in an 8-bit file.
+        block_size: For "int4": 32, 64, 128 or 256 inputs of a matrix product share a scale, which
+            follows outliers more closely and costs two bytes a block; for a model that was not
+            trained on the grid of whole channels. None has one scale per output channel.
 
     Returns:
         The path of the file.
@@ -100,8 +103,8 @@ def to_tflite(
             or `calibration` has another dtype or is a dataset or generator.
         ValueError: If the model is unbuilt, has an open axis besides the batch, computes in
             another type than float32, or needs an operation that TFLite lacks; if `quantize` is
-            unknown; if `block_size` does not fit; if `calibration` is missing for "int8", given for another mode, or has
-            another shape or values that are not finite.
+            unknown; if `block_size` does not fit; if `calibration` is missing for "int8", given
+            for another mode, or has another shape or values that are not finite.
         ImportError: If ai-edge-quantizer, which "int4" and "int8_fc" need, is not installed.
         RuntimeError: If the converter fails on the model, or the file lost what `check_survival`
             asks for.
