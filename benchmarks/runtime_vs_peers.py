@@ -49,24 +49,32 @@ TURN_S = 0.02  # how long each side works in its turn
 
 
 def main() -> None:
-    """Makes the environment, exports, and times in a fresh process per number of threads."""
+    """Measures, and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/runtime_vs_peers"))
     parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--inside", choices=("export", "time"), help=argparse.SUPPRESS)
+    parser.add_argument("--only-report", action="store_true", help="of the times that are there")
     options = parser.parse_args()
     if options.inside == "export":
         return export_all(options)
     if options.inside == "time":
-        return print_rows(options)
+        return time_all(options)
+    if not options.only_report:
+        measure(options)
+    report = table(options)
+    (options.folder / "report.md").write_text(f"# Runtimes\n\n{report}\n", encoding="utf-8")
+    print(report)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Exports in one process, and times in one for each number of threads."""
     python = environment(options.folder / "peers")
     command = [python, __file__, "--folder", options.folder, "--turns", str(options.turns)]
     command += ["--batch-sizes", *map(str, options.batch_sizes)]
     subprocess.run([*command, "--inside", "export"], check=True)
-    print("| student | threads | batch | " + " | ".join(HEADINGS) + " |")
-    print("| --- | --: | --: |" + " --: |" * len(HEADINGS), flush=True)
     for threads in options.threads:
         settings = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": "1"}
         subprocess.run(
@@ -142,27 +150,41 @@ HEADINGS = (
 )
 
 
-def print_rows(options: argparse.Namespace) -> None:
-    """Prints the rows of one number of threads; times beside the first are ratios to it."""
+def time_all(options: argparse.Namespace) -> None:
+    """Times every student and batch size with one number of threads, and keeps the times."""
     (threads,) = options.threads
     for name in SIZES:
         folder = options.folder / name.replace(" ", "")
         for batch in options.batch_sizes:
             seconds = times(folder, threads=threads, batch=batch, turns=options.turns)
             (folder / f"times_{threads}_{batch}.json").write_text(json.dumps(seconds))
-            ours = best(seconds, "LiteRT int8")
-            int8, real = (best(seconds, f"ONNX {kind}") for kind in ("int8", "float"))
-            cells = [f"{1e6 * statistics.median(ours):.0f}"]
-            cells.append(
-                f"{ratio(seconds['LiteRT int8 fixed'], seconds['LiteRT int8 measured']):.2f}"
-            )
-            for side in (seconds["LiteRT float"], int8, real):
-                cells.append(f"{ratio(side, ours):.2f}x")
-            for side in ("predict_on_batch", "predict"):
-                cells.append(f"{ratio(seconds[side], ours):.0f}x")
-            cells.append(f"**{ratio(ours, int8):.2f}**")
-            cells.append(f"**{ratio(seconds['LiteRT float'], real):.2f}**")
-            print(f"| {name} | {threads} | {batch} | " + " | ".join(cells) + " |", flush=True)
+
+
+def table(options: argparse.Namespace) -> str:
+    """Returns the times as Markdown; those beside the first are ratios to it."""
+    lines = ["| student | threads | batch | " + " | ".join(HEADINGS) + " |"]
+    lines.append("| --- | --: | --: |" + " --: |" * len(HEADINGS))
+    for threads in options.threads:
+        for name in SIZES:
+            folder = options.folder / name.replace(" ", "")
+            for batch in options.batch_sizes:
+                seconds = json.loads((folder / f"times_{threads}_{batch}.json").read_text())
+                cells = [name, str(threads), str(batch), *cells_of(seconds)]
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cells_of(seconds: dict[str, list[float]]) -> list[str]:
+    """Returns the cells of one row."""
+    ours = best(seconds, "LiteRT int8")
+    int8, real = (best(seconds, f"ONNX {kind}") for kind in ("int8", "float"))
+    fixed = ratio(seconds["LiteRT int8 fixed"], seconds["LiteRT int8 measured"])
+    cells = [f"{1e6 * statistics.median(ours):.0f}", f"{fixed:.2f}"]
+    cells += [f"{ratio(side, ours):.2f}x" for side in (seconds["LiteRT float"], int8, real)]
+    cells += [f"{ratio(seconds[side], ours):.0f}x" for side in ("predict_on_batch", "predict")]
+    cells.append(f"**{ratio(ours, int8):.2f}**")
+    cells.append(f"**{ratio(seconds['LiteRT float'], real):.2f}**")
+    return cells
 
 
 def times(folder: Path, *, threads: int, batch: int, turns: int) -> dict[str, list[float]]:

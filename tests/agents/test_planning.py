@@ -121,13 +121,13 @@ def test_session_of_several_machines_means_ray(
 @pytest.mark.parametrize(
     ("text_s", "handover_s", "most", "wanted"),
     [
-        (1e-3, 1e-3, 64, 10),  # ten texts of 1 ms for a hand-over of 1 ms: a tenth
-        (3e-4, 1e-3, 64, 34),
+        (1e-3, 1e-3, 64, 20),  # twenty texts of 1 ms for a hand-over of 1 ms: a twentieth
+        (6e-4, 1e-3, 64, 34),
         (1e-5, 1e-3, 64, 64),
         (1.0, 1e-3, 64, 1),
     ],
 )
-def test_chunk_keeps_the_handing_over_at_a_tenth(
+def test_chunk_keeps_the_handing_over_at_a_twentieth(
     text_s: float, handover_s: float, most: int, wanted: int
 ):
     assert planning.chunk_for(text_s, handover_s=handover_s, most=most) == wanted

@@ -85,7 +85,7 @@ def choose_executor(
 
 
 def chunk_for(text_s: float, *, handover_s: float, most: int) -> int:
-    """Returns how many texts to hand over at once so that the handing over costs a tenth at most.
+    """Returns how many texts to hand over at once so that the handing over costs a twentieth at most.
 
     Args:
         text_s: Seconds for one text.
@@ -94,11 +94,11 @@ def chunk_for(text_s: float, *, handover_s: float, most: int) -> int:
 
     Example:
         >>> chunk_for(0.0005, handover_s=0.001, most=64)
-        20
+        40
         >>> chunk_for(0.1, handover_s=0.001, most=64)
         1
     """
-    return max(1, min(most, math.ceil(10 * handover_s / text_s)))
+    return max(1, min(most, math.ceil(20 * handover_s / text_s)))
 
 
 def _work(agent: Unit, text: str | None) -> Callable[[], object]:

@@ -40,7 +40,7 @@ class AgentPool:
             running; otherwise one is started here, and ended by `close`.
         num_agents: How many agents, at least 1. More than cores is of no use for threads.
         chunk_size: How many texts an agent takes at once when many are waiting; "auto" measures
-            and keeps the cost of handing over near a tenth.
+            and keeps the cost of handing over near a twentieth.
         max_in_flight: How many texts may be waiting or under way before `submit` blocks and
             `map` stops reading its input. None takes 4 chunks for each agent, at least 256.
         threads_per_agent: Threads for one call of the model; fewer where all agents together

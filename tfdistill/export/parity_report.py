@@ -136,6 +136,7 @@ class ParityReport:
         for part in self.parts:
             part.assert_close(quantize=quantize, max_error=max_error, agreement=agreement)
         fraction, least = _BOUNDS[quantize]
+        hint = " quantize='int8_fc' keeps softmax and norms in float." if quantize == "int8" else ""
         bound = fraction * self.largest if max_error is None else max_error
         least = min(least if agreement is None else agreement, 1.0 - 1.0 / self.examples)
         # Written so that a NaN fails too.
@@ -143,12 +144,13 @@ class ParityReport:
             raise AssertionError(
                 f"The file differs from the model by up to {self.max_error:.4g}, more than "
                 f"{bound:.4g}, the bound for quantize={quantize!r} with outputs up to "
-                f"{self.largest:.4g}.\n{self}"
+                f"{self.largest:.4g}.{hint}\n{self}"
             )
         if self.agreement is not None and not self.agreement >= least - 1e-9:
             raise AssertionError(
                 f"The file agrees with the model on {self.agreement:.4f} of {self.examples} "
-                f"examples, less than {least:.4f}, the bound for quantize={quantize!r}.\n{self}"
+                f"examples, less than {least:.4f}, the bound for quantize={quantize!r}.{hint}\n"
+                f"{self}"
             )
 
 
