@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -50,13 +51,13 @@ def ask(url: str, body: Any = None) -> tuple[int, Any]:
     return status, json.loads(content) if content.startswith("{") else content
 
 
-@pytest.fixture(scope="module")
-def server(served_bundle: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+@contextlib.contextmanager
+def started(path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The command, as a user starts it."""
     root = Path(tfdistill.__file__).parents[1]
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfdistill.cli", "serve", str(served_bundle), "--port", str(port),
+        [sys.executable, "-m", "tfdistill.cli", "serve", str(path), "--port", str(port),
          "--max-request-bytes", "2000"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
@@ -80,6 +81,12 @@ def server(served_bundle: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
             process.kill()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server(served_bundle: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    with started(served_bundle) as running:
+        yield running
 
 
 def test_answers_equal_those_of_one_agent(server: Any, served_bundle: Path):
@@ -192,3 +199,20 @@ def test_ctrl_c_ends_it_cleanly(server: Any):
             return
         time.sleep(0.2)
     raise AssertionError("the port still answers")
+
+
+def test_a_team_is_served_with_its_values_and_its_trace(served_team: Path, tmp_path: Path):
+    with started(served_team) as (url, _):
+        status, content = ask(f"{url}/predict", {"text": "sell barrel wheat"})
+        refused = ask(f"{url}/predict", {"text": "zebra"})
+        page = look(f"{url}/?text=wheat", tmp_path / "profile")
+
+    assert status == 200
+    assert content["answer"]["answer"] == {"topic": "grain", "things": [[12, 17, "crop"]]}
+    trace = content["answer"]["trace"]
+    senders = [entry["message"]["by"] for entry in trace if "message" in entry]
+    assert senders == ["topics", "tags"]
+    assert refused[0] == 422
+    assert f"<h2>Trace: {len(trace)} entries</h2>" in page
+    assert "<td>topics (small)</td>" in page
+    assert "<mark>wheat</mark><small> crop</small>" in page

@@ -37,6 +37,7 @@ label { display: block; font-weight: 600; }
 textarea { width: 100%; box-sizing: border-box; font: inherit; padding: .5rem; }
 button { font: inherit; padding: .4rem 1.2rem; margin-top: .5rem; }
 table { border-collapse: collapse; margin-top: 1rem; width: 100%; }
+mark { color: inherit; background: #e2e8f3; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d0d0d0;
          vertical-align: top; overflow-wrap: anywhere; }
 .bar { background: #2b6cb0; height: .8rem; min-width: 1px; }
@@ -71,16 +72,42 @@ function showClass(answer, labels) {
       bar.style.width = `${100 * p}%`;
     });
 }
-function showTrace(trace) {
+const isSpan = (item) => Array.isArray(item) && item.length === 3 && typeof item[0] === "number";
+function showValue(value, text, cell) {
+  if (!Array.isArray(value) || !value.every(isSpan)) cell.textContent = shown(value);
+  else if (!value.length) cell.textContent = "none";
+  else value.forEach(([start, end, label]) => {
+    const line = make("div", null, cell);
+    // The server counts characters, not halves of some.
+    make("mark", Array.from(text).slice(start, end).join(""), line);
+    make("small", ` ${label}`, line);
+  });
+}
+function showFields(fields, text) {
+  const table = make("table", null, find("answer"));
+  Object.entries(fields).forEach(([name, value]) => {
+    const row = make("tr", null, table);
+    make("th", name, row);
+    showValue(value, text, make("td", null, row));
+  });
+}
+function showTrace(trace, text) {
   const place = find("trace");
-  make("h2", `Trace: ${trace.length} messages`, place);
-  const columns = [...new Set(trace.flatMap((message) => Object.keys(message)))];
+  make("h2", `Trace: ${trace.length} entries`, place);
   const table = make("table", null, place);
   const head = make("tr", null, table);
-  columns.forEach((name) => make("th", name, head));
-  trace.forEach((message) => {
+  ["", "field", "who", "what", "confidence", "ms"].forEach((name) => make("th", name, head));
+  trace.forEach((entry, number) => {
+    const [kind, parts] = Object.entries(entry)[0];
     const row = make("tr", null, table);
-    columns.forEach((name) => make("td", name in message ? shown(message[name]) : "", row));
+    const [who, what] = {
+      message: [`${parts.by} (${parts.tier})`, parts.value],
+      failure: [`${parts.by} (${parts.tier})`, parts.error],
+      decision: ["policy", parts.granted ? parts.choice : `${parts.choice}: no budget`],
+    }[kind] ?? [kind, parts];
+    [number, parts.field, who].forEach((value) => make("td", shown(value), row));
+    showValue(what, text, make("td", null, row));
+    [parts.confidence, parts.cost_ms].forEach((value) => make("td", value?.toFixed(3), row));
   });
 }
 async function ask(text) {
@@ -98,9 +125,8 @@ async function ask(text) {
     find("state").textContent = `${Math.round(performance.now() - start)} ms`;
     if (content.error) throw new Error(content.error.message);
     if (content.answer.probabilities) showClass(content.answer, unit.labels ?? []);
-    else make("pre", JSON.stringify(content.answer.answer ?? content.answer, null, 2),
-              find("answer"));
-    if (Array.isArray(content.answer.trace)) showTrace(content.answer.trace);
+    else showFields(content.answer.answer ?? content.answer, text);
+    if (Array.isArray(content.answer.trace)) showTrace(content.answer.trace, text);
     document.body.dataset.done = "yes";
   } catch (error) {
     make("p", error.message, find("answer")).className = "error";
