@@ -53,7 +53,9 @@ def report_of(rows: list[dict[str, Any]], test: Any) -> str:
                 continue
             seeds = len({row["seed"] for row in own if row["policy"] == name})
             found = [rl.cluster_interval(mean[name] - mean[n], test.sources) for n in AGAINST]
-            parts = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in each)) for each in found]
+            parts = [
+                "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in each)) for each in found
+            ]
             leads.append(f"| {setting} | {name} | {seeds} | " + " | ".join(parts) + " |")
     passed = sum(row["violations"] for row in rows)
     alone = [100 * test.alone(tier, reward="all-right").mean() for tier in range(len(test.tiers))]
