@@ -2,8 +2,8 @@
 
     python benchmarks/budget_snips_report.py --record FOLDER
 
-Reads `runs/budget/budget.jsonl` (`--output`) and writes `runs/budget_snips/report.md`. A cell is the
-share of what the teacher has over the cheapest tier that a policy recovers, in percent.
+Reads `runs/budget/budget.jsonl` (`--output`) and writes `runs/budget_snips/report.md`. A cell is
+the share of what the teacher has over the cheapest tier that a policy recovers, in percent.
 """
 
 from __future__ import annotations

@@ -162,35 +162,6 @@ def test_a_table_wider_than_the_student_is_refused():
         build(embedding_dim=9)
 
 
-def test_a_window_has_the_parameters_counted_by_hand():
-    assert build(embedding_window=3).count_params() - build().count_params() == 3 * 8 * 8
-    window = build(embedding_dim=3, embedding_window=5).get_layer("embedding_projection")
-    assert window.kernel.shape == (5, 3, 8)
-    assert window.bias is None
-
-
-def test_a_window_reads_a_token_with_its_neighbors_and_no_padding():
-    model = build(embedding_window=3)
-    projection = model.get_layer("embedding_projection")
-    table = model.get_layer("token_embedding").embeddings.numpy()
-    before, own, after = projection.kernel.numpy()
-
-    found = keras.Model(model.input, projection.output)(ids([5, 7])).numpy()[0]
-    np.testing.assert_allclose(found[0], table[5] @ own + table[7] @ after, atol=1e-6)
-    np.testing.assert_allclose(found[1], table[5] @ before + table[7] @ own, atol=1e-6)
-
-
-def test_a_student_with_a_window_reads_rows_cut_short_as_padded_ones():
-    model = build(embedding_window=3)
-    short = any_length(model)(np.array([[5, 7, 2]], np.int32))
-    np.testing.assert_allclose(short, model(ids([5, 7, 2])), atol=1e-6)
-
-
-def test_an_even_window_is_refused():
-    with pytest.raises(ValueError, match="`embedding_window` must be odd.*=2"):
-        build(embedding_window=2)
-
-
 @pytest.mark.parametrize("value", [0, 2.0, True])
 def test_a_width_of_the_table_that_is_no_size_is_refused(value):
     with pytest.raises(ValueError, match=f"`embedding_dim` must be an int of at least 1.*{value}"):

@@ -85,7 +85,7 @@ def choose_executor(
 
 
 def chunk_for(text_s: float, *, handover_s: float, most: int) -> int:
-    """Returns how many texts to hand over at once so that the handing over costs a twentieth at most.
+    """Returns how many texts to hand over at once for the handing over to cost a twentieth at most.
 
     Args:
         text_s: Seconds for one text.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -31,6 +30,7 @@ import tokenizers
 import tfdistill
 from tfdistill.export import manifest as manifests
 from tfdistill.export.card import card_text
+from tfdistill.export.class_names import check_labels
 from tfdistill.export.folder import check_free, put_in_place
 from tfdistill.interpreter import Interpreter, Signature
 
@@ -165,7 +165,7 @@ def save_bundle(
             f"Received: quantize={quantize!r}, whose fixed grids cost a text model accuracy and "
             "speed. 'int8_fc' has them around matrix products only."
         )
-    names = _check_labels(labels)
+    names = check_labels(labels)
     target = check_free(path)
     from tfdistill.export.tflite import plain_model, to_tflite
     from tfdistill.label_loss import refuse_probabilities
@@ -212,36 +212,12 @@ def save_bundle(
 def _read_labels(folder: Path) -> tuple[str, ...]:
     content = manifests.read_json(folder, "labels.json")
     try:
-        return _check_labels(content)
+        return check_labels(content)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"labels.json in the bundle {str(folder)!r} must be a list of different class names. "
             f"Received one that is not ({error}). Save the bundle again."
         ) from error
-
-
-def _check_labels(labels: Any) -> tuple[str, ...]:
-    if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise TypeError(
-            f"`labels` must be a list of class names. Received: labels={labels!r} "
-            f"({type(labels).__name__})."
-        )
-    for index, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise TypeError(
-                f"`labels` must be a list of str. Received: labels[{index}]={label!r} "
-                f"({type(label).__name__})."
-            )
-        if not label:
-            raise ValueError(f"`labels` must have no empty name. Received: labels[{index}]=''.")
-    if not labels:
-        raise ValueError("`labels` must name at least one class. Received: labels=[].")
-    repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
-    if repeated:
-        raise ValueError(
-            f"`labels` must be different from each other. Received: {repeated} more than once."
-        )
-    return tuple(labels)
 
 
 def _try(

@@ -73,8 +73,7 @@ def convert(
             if quantize == "int4":
                 return to_four_bits(content, block_size=block_size)
             if quantize == "int8_fc":
-                assert calibration is not None
-                return quantize_products(content, calibration=examples(calibration, endpoints))
+                return quantize_products(content, calibration=examples(calibration or {}, endpoints))
             return content
         except ConverterError as error:
             raise _explained(error, endpoints, quantize=quantize) from error
