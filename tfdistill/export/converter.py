@@ -73,7 +73,9 @@ def convert(
             if quantize == "int4":
                 return to_four_bits(content, block_size=block_size)
             if quantize == "int8_fc":
-                return quantize_products(content, calibration=examples(calibration or {}, endpoints))
+                return quantize_products(
+                    content, calibration=examples(calibration or {}, endpoints)
+                )
             return content
         except ConverterError as error:
             raise _explained(error, endpoints, quantize=quantize) from error
