@@ -100,6 +100,13 @@ ROWS: dict[str, Row] = {
         lambda steps: Quantize(bits=8),
         times=4,
     ),
+    "joint: 72 % zeros, int4": recipe(pruning(0.72), four_bits, times=4, quantize="int4"),
+    "joint: 80 % zeros, 16 values, int8": recipe(
+        pruning(0.8),
+        lambda steps: Cluster(number_of_clusters=16, begin_step=2 * steps // 3),
+        lambda steps: Quantize(bits=8),
+        times=4,
+    ),
     "4 blocks, int8": with_blocks(groups=BLOCKS),
     "4 blocks, one set, int8": with_blocks(groups=1),
 }
