@@ -52,6 +52,19 @@ def test_ignored_positions_do_not_count():
         score_language_model(constant(0.5, 0.5), [[0, 1]], labels=[[IGNORED, IGNORED]])
 
 
+def test_a_file_is_scored_as_the_model_that_it_was_made_of(bundles, model, rng):
+    rows = rng.integers(0, 200, (3, 10))
+    scores = score_language_model(bundles[0] / "model.tflite", rows, teacher=model)
+
+    wanted = score_language_model(model, rows)
+    assert scores.perplexity == pytest.approx(wanted.perplexity, rel=1e-5)
+    # The file is float32: sums in another order, and nothing else.
+    assert scores.kl == pytest.approx(0.0, abs=1e-6)
+    assert (scores.agreement, scores.num_tokens) == (1.0, 27)
+    with pytest.raises(ValueError, match="the free slots of 24"):
+        score_language_model(bundles[0] / "model.tflite", np.zeros((1, 25)))
+
+
 def test_the_student_writes_its_share_of_the_batches_from_the_prompts_on():
     student = causal_lm(**SIZES, seed=0)
     batches = list(on_policy_batches(

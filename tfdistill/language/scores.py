@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.agents.text_cache import TextCache
 from tfdistill.divergence import kl
+from tfdistill.interpreter import Interpreter
 from tfdistill.language.running_text import IGNORED, next_tokens
 
 __all__ = ["LanguageScores", "score_language_model"]
@@ -35,7 +39,7 @@ class LanguageScores:
 
 
 def score_language_model(
-    model: keras.Model,
+    model: keras.Model | str | os.PathLike[str],
     rows: Any,
     *,
     labels: Any = None,
@@ -45,7 +49,8 @@ def score_language_model(
     """Measures perplexity and, with a teacher, agreement and divergence.
 
     Args:
-        model: Token ids `[B, L]` in, logits `[B, L, V]` out.
+        model: Token ids `[B, L]` in, logits `[B, L, V]` out; or the path of a language model's
+            `.tflite` file, which is read token by token, as it is in use.
         rows: Token ids, int `[N, L]`.
         labels: The next token of each position, `IGNORED` where none counts; None takes
             `next_tokens(rows)`.
@@ -56,7 +61,7 @@ def score_language_model(
         The `LanguageScores` over all positions that count.
 
     Raises:
-        ValueError: If no position counts.
+        ValueError: If no position counts, or rows are longer than the file's context.
 
     Example:
         >>> from tfdistill.students import causal_lm
@@ -76,22 +81,13 @@ def score_language_model(
             f"{labels.size} are IGNORED. Give whole rows, or leave `labels` out."
         )
 
-    @tf.function(reduce_retracing=True)
-    def sums(ids: tf.Tensor, wanted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        counts = tf.cast(wanted != IGNORED, tf.float32)
-        log_q = tf.nn.log_softmax(tf.cast(model(ids, training=False), tf.float32))
-        chosen = tf.gather(log_q, tf.maximum(wanted, 0), batch_dims=2)
-        loss = -tf.reduce_sum(counts * chosen)
-        if teacher is None:
-            return loss, tf.constant(0.0), tf.constant(0.0)
-        log_p = tf.nn.log_softmax(tf.cast(teacher(ids, training=False), tf.float32))
-        same = tf.cast(tf.argmax(log_p, -1) == tf.argmax(log_q, -1), tf.float32)
-        return loss, tf.reduce_sum(counts * same), tf.reduce_sum(counts * kl(log_p, log_q))
-
+    answers = _from_file(model) if isinstance(model, str | os.PathLike) else _from_model(model)
+    beliefs = None if teacher is None else _from_model(teacher)
     totals = np.zeros(3)
     for start in range(0, len(rows), batch_size):
-        part = slice(start, start + batch_size)
-        totals += [float(each) for each in sums(tf.constant(rows[part]), tf.constant(labels[part]))]
+        ids, wanted = (tf.constant(each[start : start + batch_size]) for each in (rows, labels))
+        believed = None if beliefs is None else beliefs(ids)
+        totals += [float(each) for each in _sums(answers(ids), believed, wanted)]
     loss, same, divergence = totals / count
     known = teacher is not None
     return LanguageScores(
@@ -100,3 +96,29 @@ def score_language_model(
         kl=max(divergence, 0.0) if known else None,
         num_tokens=count,
     )
+
+
+def _from_model(model: keras.Model) -> Callable[[tf.Tensor], Any]:
+    return tf.function(lambda ids: model(ids, training=False), reduce_retracing=True)
+
+
+def _from_file(path: str | os.PathLike[str]) -> Callable[[tf.Tensor], Any]:
+    cache = TextCache(Interpreter(path))
+
+    def logits(row: np.ndarray) -> np.ndarray:
+        cache.clear()
+        return np.stack([cache.read([token]) for token in row])
+
+    return lambda ids: np.stack([logits(row) for row in ids.numpy()])
+
+
+def _sums(logits: Any, teacher_logits: Any, wanted: tf.Tensor) -> tuple[Any, Any, Any]:
+    """Sums over the positions that count: −log q, equal first choices, KL."""
+    counts = tf.cast(wanted != IGNORED, tf.float32)
+    log_q = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    loss = -tf.reduce_sum(counts * tf.gather(log_q, tf.maximum(wanted, 0), batch_dims=2))
+    if teacher_logits is None:
+        return loss, 0.0, 0.0
+    log_p = tf.nn.log_softmax(tf.cast(teacher_logits, tf.float32))
+    same = tf.cast(tf.argmax(log_p, -1) == tf.argmax(log_q, -1), tf.float32)
+    return loss, tf.reduce_sum(counts * same), tf.reduce_sum(counts * kl(log_p, log_q))
