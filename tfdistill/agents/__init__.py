@@ -7,6 +7,7 @@
 `Prediction`   the answer to one text; equal whichever of the three gave it
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
 `Generator`    a language model's bundle that continues texts; `chat_prompt` writes its prompts
+`FrameWriter`  a language model in a team, that says in a sentence what the others found
 =============  ====================================================================================
 
 Nothing here imports TensorFlow, Keras or TF-MOT: a process that only answers needs about 50 MB and
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tfdistill.agents.chat import chat_prompt
     from tfdistill.agents.encoding import UnusableTextError
     from tfdistill.agents.failures import QuarantinedTextError, TextTimeoutError
+    from tfdistill.agents.frame_writer import FrameWriter, frame_prompt, slot_coverage
     from tfdistill.agents.generator import Generator, WrittenText
     from tfdistill.agents.learned_policy import LearnedPolicy, open_policy
     from tfdistill.agents.members import Answer, Member, Question
@@ -41,6 +43,7 @@ __all__ = [
     "AgentPool",
     "Answer",
     "Budget",
+    "FrameWriter",
     "Generator",
     "LearnedPolicy",
     "MalformedMessageError",
@@ -64,8 +67,10 @@ __all__ = [
     "View",
     "WrittenText",
     "chat_prompt",
+    "frame_prompt",
     "open_policy",
     "replay",
+    "slot_coverage",
 ]
 
 _MODULE_OF = {
@@ -73,6 +78,7 @@ _MODULE_OF = {
     "AgentPool": "pool",
     "Answer": "members",
     "Budget": "policy",
+    "FrameWriter": "frame_writer",
     "Generator": "generator",
     "LearnedPolicy": "learned_policy",
     "MalformedMessageError": "messages",
@@ -96,8 +102,10 @@ _MODULE_OF = {
     "View": "policy",
     "WrittenText": "generator",
     "chat_prompt": "chat",
+    "frame_prompt": "frame_writer",
     "open_policy": "learned_policy",
     "replay": "replaying",
+    "slot_coverage": "frame_writer",
 }
 
 

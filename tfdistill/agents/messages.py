@@ -7,6 +7,7 @@ of that field's *kind*, and says how sure its sender is, who it is and what the 
 kind           value
 =============  ======================================================================
 "label"        a str that is not empty
+"text"         a str that is not empty: a sentence for people
 "spans"        a tuple of `Span`: characters [start, end) of the request, and a label
 "verdict"      a tuple of the names of vetoed fields; an empty one agrees
 =============  ======================================================================
@@ -21,7 +22,7 @@ from typing import Any
 
 __all__ = ["KINDS", "MalformedMessageError", "Message", "Span", "check_value"]
 
-KINDS = ("label", "spans", "verdict")
+KINDS = ("label", "spans", "text", "verdict")
 _FIELDS = ("by", "confidence", "cost_ms", "field", "in_reply_to", "tier", "value")
 
 
@@ -179,10 +180,10 @@ def check_value(value: Any, *, kind: str, by: str, length: int | None = None) ->
     Raises:
         MalformedMessageError: With the sender's name.
     """
-    if kind == "label":
+    if kind in ("label", "text"):
         if not isinstance(value, str) or not value:
             raise malformed(
-                by, "`value` of a label must be a str that is not empty", "value", value
+                by, f"`value` of a {kind} must be a str that is not empty", "value", value
             )
         return
     if not isinstance(value, tuple):

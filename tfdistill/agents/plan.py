@@ -41,7 +41,7 @@ class Step:
 
     Attributes:
         name: Its name, in lower case.
-        kind: Kind of its value: "label", "spans" or "verdict".
+        kind: Kind of its value: "label", "spans", "text" or "verdict".
         reads: The fields it is computed from, each with the kind that is expected there; "text"
             of kind "text" is the request.
         each: A field of spans that it is done once for each of; None for once per request.

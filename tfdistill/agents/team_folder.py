@@ -3,6 +3,7 @@
     team/manifest.json        "kind": "team", the plan, the agents, the SHA-256 of each file
     team/small/model.tflite   one sub-folder per file of heads
     team/small/tokenizer.json
+    team/writer/...           the bundle of a language model, if an agent writes
     team/policy/              a learned policy, if there is one (`deployment.deploy_policy`)
 
 There is no code in it and nothing is unpickled: an agent is one of the kinds below, made from its
@@ -16,11 +17,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tfdistill.agents.frame_writer import FrameWriter
 from tfdistill.agents.heads import Classifier, HeadFile, Tagger
 from tfdistill.agents.learned_policy import open_policy
 from tfdistill.agents.members import Member
@@ -29,6 +31,7 @@ from tfdistill.agents.policy import Budget
 from tfdistill.agents.team import Team
 from tfdistill.agents.verifier import Verifier
 from tfdistill.export.folder import check_free, put_in_place
+from tfdistill.export.language_bundle import open_language_bundle
 from tfdistill.export.manifest import MANIFEST, record_of
 
 __all__ = ["POLICY", "open_team", "read_manifest", "save_team"]
@@ -37,6 +40,7 @@ POLICY = "policy"  # the sub-folder of a learned policy; no file of heads has th
 _FORMAT = 1
 _FOLDER = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _FILES = {"model.tflite": 2**31, "tokenizer.json": 64 * 2**20}
+_BUNDLE_FILES = (*_FILES, "card.md", MANIFEST)  # of a language model, which checks them again
 _LARGEST_MANIFEST = 16 * 2**20
 _HEADS: dict[str, Callable[..., Member]] = {"classifier": Classifier, "tagger": Tagger}
 
@@ -47,6 +51,7 @@ def save_team(
     plan: Plan,
     files: Mapping[str, tuple[str | os.PathLike[str], str | os.PathLike[str]]],
     agents: Mapping[str, Sequence[Mapping[str, Any]]],
+    bundles: Mapping[str, str | os.PathLike[str]] | None = None,
     sample_text: str | None = None,
 ) -> Team:
     """Writes a team as a folder that any process opens with `open_team`, and opens it.
@@ -56,8 +61,10 @@ def save_team(
         plan: The plan.
         files: For each sub-folder, by its name, a `.tflite` file and its `tokenizer.json`.
         agents: For each step of the plan its agents, cheapest first, as settings: `agent` is
-            "classifier", "tagger" or "verifier"; the rest are the arguments of `Classifier`,
-            `Tagger` (with `file`, a name of `files`) or `Verifier`.
+            "classifier", "tagger", "verifier" or "writer"; the rest are the arguments of
+            `Classifier`, `Tagger` (with `file`, a name of `files`), `Verifier` or `FrameWriter`
+            (with `bundle`, a name of `bundles`).
+        bundles: For each sub-folder of a writer the bundle of its language model.
         sample_text: A request to measure with.
 
     Returns:
@@ -69,12 +76,16 @@ def save_team(
         ValueError: If a name has another form, or an agent or the plan does not fit.
     """
     target = _free(path)
-    for name in files:
+    bundles = bundles or {}
+    for name in (*files, *bundles):
         if not isinstance(name, str) or not _FOLDER.match(name) or name == POLICY:
             raise ValueError(
                 f"`files` must have names of lower-case letters, digits and _, and not "
                 f"{POLICY!r}. Received: {name!r}."
             )
+    sources = {name: open_language_bundle(bundle).path for name, bundle in bundles.items()}
+    if shared := sorted(set(files) & set(sources)):
+        raise ValueError(f"`bundles` must not have the names of `files`. Received: {shared}.")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
         folder = Path(scratch) / "team"
         folder.mkdir()
@@ -82,17 +93,18 @@ def save_team(
             (folder / name).mkdir()
             for source, file in zip(pair, _FILES, strict=True):
                 shutil.copyfile(source, folder / name / file)
+        for name, source in sources.items():
+            (folder / name).mkdir()
+            for file in _BUNDLE_FILES:
+                shutil.copyfile(source / file, folder / name / file)
         content = {
             "format": _FORMAT,
             "kind": "team",
             "plan": plan.to_dict(),
             "agents": {step: [dict(settings) for settings in who] for step, who in agents.items()},
             "sample_text": sample_text,
-            "files": {
-                f"{name}/{file}": asdict(record_of(folder / name / file))
-                for name in files
-                for file in _FILES
-            },
+            "files": {name: asdict(record_of(folder / name)) for name in _contents(files, sources)},
+            "bundles": sorted(sources),
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8")
@@ -132,9 +144,10 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
     content = read_manifest(folder)
     try:
         records = {str(name): dict(record) for name, record in content["files"].items()}
-        names = sorted({name.partition("/")[0] for name in records})
-        wanted = {f"{name}/{file}" for name in names for file in _FILES}
-        if set(records) != wanted or not all(_FOLDER.match(name) for name in names):
+        bundles = {str(name) for name in content.get("bundles", ())}
+        names = sorted({name.partition("/")[0] for name in records} - bundles)
+        wanted = _contents(names, bundles)
+        if set(records) != set(wanted) or not all(map(_FOLDER.match, (*names, *bundles))):
             raise ValueError(f"files {sorted(records)[:6]}")
         plan = Plan.from_dict(content["plan"])
         described = {
@@ -151,9 +164,11 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
         )
         for name in names
     }
+    writers = {name: folder / name for name in bundles}
     try:
         agents = {
-            step: [_make(dict(each), files) for each in who] for step, who in described.items()
+            step: [_make(dict(each), files, writers, threads) for each in who]
+            for step, who in described.items()
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"agents ({type(error).__name__}: {error})") from error
@@ -178,8 +193,21 @@ def _free(path: str | os.PathLike[str]) -> Path:
     return check_free(path)
 
 
-def _make(settings: dict[str, Any], files: Mapping[str, HeadFile]) -> Member:
+def _contents(files: Iterable[str], bundles: Iterable[str]) -> list[str]:
+    """Names the files of a team, relative to its folder."""
+    own = [f"{name}/{file}" for name in files for file in _FILES]
+    return own + [f"{name}/{file}" for name in bundles for file in _BUNDLE_FILES]
+
+
+def _make(
+    settings: dict[str, Any],
+    files: Mapping[str, HeadFile],
+    writers: Mapping[str, Path],
+    threads: int,
+) -> Member:
     kind = settings.pop("agent")
+    if kind == "writer":
+        return FrameWriter(writers[settings.pop("bundle")], threads=threads, **settings)
     if kind == "verifier":
         return Verifier(settings.pop("compatible"), **settings)
     if kind not in _HEADS:
@@ -205,7 +233,8 @@ def read_manifest(folder: Path) -> Any:
 
 
 def _check_file(folder: Path, name: str, record: Mapping[str, Any]) -> None:
-    path = _inside(folder, name, _FILES[name.partition("/")[2]])
+    largest = _FILES.get(name.partition("/")[2], _LARGEST_MANIFEST)
+    path = _inside(folder, name, largest)
     size = path.stat().st_size
     sha256 = record_of(path).sha256 if size == record.get("size_bytes") else "not computed"
     if sha256 != record.get("sha256"):

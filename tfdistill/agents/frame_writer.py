@@ -1,0 +1,112 @@
+"""Says in a sentence what a team has understood: a label and spans in, a text out.
+
+The language model continues a prompt that lists the frame, such as::
+
+    PlayMusic; artist = miles davis; music item = album:
+
+It was trained on such prompts and the sentences behind them; `frame_prompt` writes both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from tfdistill.agents.generator import Generator, WrittenText
+from tfdistill.agents.members import Answer, Question
+
+__all__ = ["FrameWriter", "frame_prompt", "slot_coverage"]
+
+
+def frame_prompt(label: str, values: Iterable[tuple[str, str]]) -> str:
+    """Writes a frame as the prompt of a language model.
+
+    Args:
+        label: The label, such as an intent.
+        values: Name and value of each slot, in any order; they are listed as given.
+
+    Returns:
+        One line.
+
+    Example:
+        >>> frame_prompt("PlayMusic", [("artist", "miles davis"), ("music_item", "album")])
+        'PlayMusic; artist = miles davis; music item = album:'
+    """
+    parts = [f"{name.replace('_', ' ')} = {' '.join(value.split())}" for name, value in values]
+    return "; ".join([label, *parts]) + ":"
+
+
+def slot_coverage(text: str, values: Iterable[str]) -> float:
+    """Measures how much of a frame a text says: the share of the values that occur in it.
+
+    Args:
+        text: What was written.
+        values: The values, compared without regard to case and spacing. One that is asked for
+            twice has to be there twice.
+
+    Returns:
+        In [0, 1]; 1 if there is no value to say.
+
+    Example:
+        >>> slot_coverage("Playing the Album by miles  davis", ["miles davis", "album", "blue"])
+        0.6666666666666666
+    """
+    left = " ".join(text.lower().split())
+    wanted = [" ".join(value.lower().split()) for value in values]
+    found = 0
+    # The longest first: a short value may be part of a long one.
+    for value in sorted(wanted, key=len, reverse=True):
+        before, said, behind = left.partition(value)
+        if said:
+            found += 1
+            left = f"{before}\0{behind}"
+    return found / len(wanted) if wanted else 1.0
+
+
+class FrameWriter:
+    """An agent of a team that writes a sentence with what other steps have found.
+
+    It belongs to a step such as ``Step("confirmation", kind="text", reads={"intent": "label",
+    "slots": "spans"}, each="parts")``. Its confidence is the `slot_coverage` of what it wrote: a
+    sentence that leaves a value out can be passed on to a better writer by a threshold.
+
+    Args:
+        bundle: A language model's bundle. Its own settings say how many tokens it may write.
+        label: The step whose label the sentence is about.
+        spans: The step whose spans it has to say.
+        name: The agent's name.
+        tier: Its tier.
+        threads: Threads for one call of the model.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it is not a language model's bundle, or damaged.
+    """
+
+    kind = "text"
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str],
+        *,
+        label: str,
+        spans: str,
+        name: str = "writer",
+        tier: str = "small",
+        threads: int = 1,
+    ) -> None:
+        self._generator = Generator(bundle, threads=threads)
+        self.label, self.spans, self.name, self.tier = label, spans, name, tier
+
+    def answer(self, question: Question) -> Answer:
+        """Writes the sentence; what the model cannot read or write is raised."""
+        spans = question.inputs[self.spans]
+        values = [(span.label, question.text[span.start : span.end]) for span in spans]
+        written = self._generator.answer(frame_prompt(question.inputs[self.label], values))
+        if not isinstance(written, WrittenText):
+            raise written
+        text = written.text.strip()
+        return Answer(text, slot_coverage(text, (value for _, value in values)))
+
+    def __repr__(self) -> str:
+        return f"FrameWriter({self.name!r}, {str(self._generator.path)!r})"
