@@ -46,6 +46,31 @@ def test_a_part_has_the_ids_and_the_words_of_a_text_of_its_own(
         assert (found.text, found.ids, found.words) == (alone.text, alone.ids, alone.words)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    st.lists(
+        st.one_of(
+            st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8),
+            st.sampled_from(["Corn's", "wheats", "x" * 120, "[SEP]", "[unk]", "3.5%", " "]),
+        ),
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_plain_text_is_cut_as_the_library_cuts_it(tokenizer: Any, pieces: list[str], lower: bool):
+    content = json.loads(tokenizer.to_str())
+    content["normalizer"]["lowercase"] = lower
+    text = "".join(pieces)
+
+    readers = [WordReader(json.dumps(content)) for _ in range(2)]
+    found = [readers[0].read(text), readers[1]._read_any(text)]
+    known = [each and (each.text, each.ids, each.words, each.content) for each in found]
+    assert known[0] == known[1]
+    # A second time from what is known of its words.
+    again = readers[0]._read_plain(text)
+    assert again is None or (again.ids, again.words) == (found[1].ids, found[1].words)
+
+
 def test_parts_of_whole_words_are_not_tokenized(tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
     encoder, fresh = (TextEncoder(tokenizer.to_str(), sequence_length=12) for _ in range(2))
     encoder.encode_words("corn and wheats, then barley")

@@ -110,7 +110,7 @@ class TextEncoder:
             UnusableTextError: If the text cannot be tokenized, or none of its first L tokens is
                 a word or a part of a word that the tokenizer knows.
         """
-        return self._row(text, self._encoding(text).ids)
+        return self.encode_words(text)[0]
 
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
         """Returns the ids of one text, and where its words are.

@@ -7,7 +7,6 @@ of it into labels and spans.
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections import OrderedDict
@@ -230,19 +229,23 @@ class Tagger(_Head):
         if hint is not None and hint.value in self._allowed:
             logits = np.where(self._allowed[hint.value], logits, -np.inf)
         best = self._order.best(logits)
-        first, second = _two_shares(logits, best)
         tags = [self.classes[index] for index in best.tolist()]
         spans = tuple(decode_tags(tags, words.starts, words.ends))
-        margin = max(0.0, min((first - second).tolist()))
-        return Answer(spans, math.prod(first.tolist()), margin=margin)
+        confidence, margin = _certainty(logits, best)
+        return Answer(spans, confidence, margin=margin)
 
 
-def _two_shares(logits: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns of each row `[N, C]` the chosen class's softmax and the best other's, in float64."""
-    rows = np.arange(len(logits))
-    # exp(z − max z): nothing overflows.
-    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
-    total = scaled.sum(axis=1, dtype=np.float64)
-    first = scaled[rows, chosen] / total
-    scaled[rows, chosen] = 0.0
-    return first, scaled.max(axis=1) / total
+def _certainty(logits: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:
+    """Returns Π p(chosen) over the rows `[N, C]`, and the least p(chosen) − p(best other)."""
+    count, classes = logits.shape
+    places = chosen + np.arange(0, count * classes, classes)
+    own = logits.take(places)[:, None]
+    # exp(z − z chosen), where 60 stands for all that is more: the share is 0 then anyway.
+    others = np.exp(np.minimum(logits - own, 60.0))
+    others.put(places, 0.0)
+    product, least = 1.0, 1.0
+    for total, best in zip(others.sum(axis=1).tolist(), others.max(axis=1).tolist(), strict=True):
+        share = 1.0 / (1.0 + total)
+        product *= share
+        least = min(least, share * (1.0 - best))
+    return product, max(0.0, least)

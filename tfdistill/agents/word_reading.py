@@ -8,14 +8,21 @@ are those that the request has there.
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 
 import tokenizers
 
 from tfdistill.agents.tagging import Words, words_of
 
 __all__ = ["Reading", "WordReader", "reads_by_word"]
+
+
+# Of printable ASCII, BERT takes letters and digits together and all else but spaces alone.
+_WORD = re.compile(r"[a-zA-Z0-9]+|[^ a-zA-Z0-9]")
+_MOST_WORDS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,10 @@ class Reading:
 
 
 class WordReader:
-    """Reads texts with a tokenizer that takes them word by word, and remembers the last one.
+    """Reads texts with a tokenizer that takes them word by word, and remembers words and text.
+
+    What the tokenizer makes of a word is the same in every text, so plain texts (printable ASCII)
+    are cut here, and only words that are new are shown to it: a tenth of the time.
 
     Not for several threads at once.
 
@@ -75,6 +85,10 @@ class WordReader:
         self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._lowers = bool(json.loads(tokenizer_json)["normalizer"].get("lowercase", True))
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        self._added = tuple(token.content.lower() for token in added)
+        self._pieces: dict[str, list[int]] = {}
         self._last: Reading | None = None
 
     def known(self, text: str) -> Reading | None:
@@ -91,6 +105,46 @@ class WordReader:
         known = self.known(text)
         if known is not None:
             return known
+        found = self._read_plain(text)
+        if found is None:
+            found = self._read_any(text)
+        if found is not None:
+            self._last = found
+        return found
+
+    def _read_plain(self, text: str) -> Reading | None:
+        if not (text.isascii() and text.isprintable()):
+            return None
+        lowered = text.lower()
+        if any(token in lowered for token in self._added):
+            return None
+        words = Words([], [], [])
+        before, behind = self._around
+        ids = list(before)
+        for match in _WORD.finditer(lowered if self._lowers else text):
+            start, end = match.span()
+            words.first.append(len(ids))
+            words.starts.append(start)
+            words.ends.append(end)
+            ids += self._pieces.get(match[0]) or self._learn(match[0])
+        content = len(before), len(ids)
+        return Reading(text, ids + behind, words, content) if words.first else None
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        """The special tokens before a text and behind it."""
+        encoding = self._tokenizer.encode("a")
+        inside = [place for place, word in enumerate(encoding.word_ids) if word is not None]
+        return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
+
+    def _learn(self, word: str) -> list[int]:
+        if len(self._pieces) >= _MOST_WORDS:
+            self._pieces.clear()
+        pieces: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
+        self._pieces[word] = pieces
+        return pieces
+
+    def _read_any(self, text: str) -> Reading | None:
         encoding = self._tokenizer.encode(text)
         ids, places = encoding.ids, encoding.word_ids
         start, behind = 0, len(ids)
@@ -101,8 +155,7 @@ class WordReader:
         if start == behind or None in places[start:behind]:
             return None
         words = words_of(places, encoding.offsets, length=len(ids))
-        self._last = Reading(text, ids, words, (start, behind))
-        return self._last
+        return Reading(text, ids, words, (start, behind))
 
 
 def reads_by_word(tokenizer_json: str) -> bool:
