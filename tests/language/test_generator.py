@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from tfdistill.agents import Agent, AgentPool, Generator
+from tfdistill.agents.memory import memory_of
 from tfdistill.agents.sampling import next_probabilities
 from tfdistill.agents.speculative import accept
 from tfdistill.export import compare_language_model, language_to_tflite, save_language_bundle
@@ -107,6 +109,24 @@ def test_a_text_longer_than_the_context_slides_in_constant_memory(generator):
     # Three times the tokens, a few objects of the interpreter's own: nothing per token.
     assert second - first < 20_000
     assert len(generator._cache.ids) <= CONTEXT
+
+
+def test_ten_thousand_tokens_leave_the_process_as_large_as_it_was(model, tokenizer, tmp_path):
+    save_language_bundle(
+        model, tmp_path / "endless", tokenizer=tokenizer, context_length=CONTEXT,
+        prefill_lengths=[8], quantize=None,
+    )  # fmt: skip
+    endless = Generator(tmp_path / "endless")
+    for _ in endless.stream("warm", max_new_tokens=1_000, seed=0):
+        pass
+    before = memory_of(os.getpid())["private_bytes"]
+    if before is None:
+        pytest.skip("this system does not tell how much memory a process has for itself")
+    pieces = sum(1 for _ in endless.stream("long", max_new_tokens=10_000, seed=1))
+
+    # Ten thousand tokens kept, of 257 logits each, would be 10 MB.
+    assert memory_of(os.getpid())["private_bytes"] - before < 2**20
+    assert pieces > 2_000  # a token is a byte, and several make a character or none
 
 
 def test_a_stop_string_that_is_never_reached_ends_at_the_limit(generator):
