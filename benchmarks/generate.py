@@ -1,9 +1,8 @@
 """Tokens per second of a student's bundle, beside plain Keras and the teacher in llama.cpp.
 
-    python benchmarks/generate.py --parameters 11
     python benchmarks/generate.py --gguf path/to/SmolLM2-135M-Instruct.Q4_1.gguf
 
-Speed does not depend on what a model has learned, so the student here is one of random weights.
+Speed does not depend on what a model has learned, so the students here are of random weights.
 `--gguf` needs `pip install llama-cpp-python`, built from source in some 20 minutes. All contestants
 take turns, and the medians of their rounds are compared. The limit of the memory is that of a sum
 over an array of 256 MB by NumPy, on one thread, in the same run.
@@ -15,11 +14,12 @@ import argparse
 import importlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+from tqdm.auto import tqdm
 
 from tfdistill.agents.text_cache import TextCache
 from tfdistill.export import language_to_tflite
@@ -33,10 +33,13 @@ SIZES = {
     4: {"num_layers": 6, "hidden_dim": 256, "num_heads": 4, "num_key_value_heads": 2,
         "head_dim": 64, "intermediate_dim": 512},
 }  # fmt: skip
-CONTEXT, PROMPT, TOKENS, ROUNDS = 256, 64, 48, 5
+CONTEXT, PROMPT, TOKENS, ROUNDS = 256, 64, 48, 7
+BITS = {"dynamic": 8, "int4": 4}
+TEACHER = "SmolLM2-135M Q4_1 in llama.cpp"
+Contestant = Callable[[], tuple[float, float]]
 
 
-def tflite_round(path: Path, threads: int) -> Callable[[], tuple[float, float]]:
+def tflite_round(path: Path, threads: int) -> Contestant:
     """Returns what reads a prompt and writes; it returns tokens per second of both."""
     cache = TextCache(Interpreter(path, threads=threads))
     cache.read([1] * PROMPT)
@@ -53,7 +56,7 @@ def tflite_round(path: Path, threads: int) -> Callable[[], tuple[float, float]]:
     return run
 
 
-def keras_round(model: keras.Model) -> Callable[[], tuple[float, float]]:
+def keras_round(model: keras.Model) -> Contestant:
     """The same model, cached, in one TensorFlow graph; prompt and tokens in one figure."""
     writer = Writer(model, rows=1, prompt_length=1, num_tokens=TOKENS)
     writer([[1]], temperature=0.0)
@@ -66,7 +69,7 @@ def keras_round(model: keras.Model) -> Callable[[], tuple[float, float]]:
     return run
 
 
-def llama_round(path: Path, threads: int) -> Callable[[], tuple[float, float]]:
+def llama_round(path: Path, threads: int) -> Contestant:
     """The teacher in llama.cpp."""
     llama = importlib.import_module("llama_cpp").Llama(
         str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, verbose=False
@@ -95,40 +98,72 @@ def memory_bandwidth() -> float:
     return numbers.nbytes / best
 
 
+def students(folder: Path) -> tuple[dict[tuple[str, int], Contestant], dict[tuple[str, int], int]]:
+    """Returns the students' contestants, and the bytes that a token of each file reads."""
+    contestants: dict[tuple[str, int], Contestant] = {}
+    files: dict[tuple[str, int], int] = {}
+    for millions, sizes in SIZES.items():
+        model = causal_lm(vocabulary_size=4096, seed=0, **sizes)
+        name = f"{model.count_params() / 1e6:.1f} M"
+        for quantize in ("dynamic", "int4"):
+            path = folder / f"{millions}-{quantize}.tflite"
+            language_to_tflite(model, path, context_length=CONTEXT, quantize=quantize)
+            for threads in (1, 2):
+                row = f"{name}, {BITS[quantize]} bits", threads
+                contestants[row] = tflite_round(path, threads)
+                files[row] = path.stat().st_size
+        contestants[f"{name}, Keras float32", 2] = keras_round(model)
+    return contestants, files
+
+
 def main() -> None:
     """Runs the benchmark and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parameters", type=int, choices=sorted(SIZES), default=11)
-    parser.add_argument("--gguf", type=Path)
+    parser.add_argument("--gguf", type=Path, help="the teacher; without it there are no ratios")
+    parser.add_argument("--output", type=Path, default=Path("runs/generate"))
     arguments = parser.parse_args()
-    model = causal_lm(vocabulary_size=4096, seed=0, **SIZES[arguments.parameters])
-    rounds: dict[str, Callable[[], tuple[float, float]]] = {}
-    files = {}
     with tempfile.TemporaryDirectory() as folder:
-        for quantize in ("dynamic", "int4"):
-            path = Path(folder, f"{quantize}.tflite")
-            language_to_tflite(model, path, context_length=CONTEXT, quantize=quantize)
-            for threads in (1, 2):
-                name = f"LiteRT {quantize}, {threads} threads"
-                rounds[name] = tflite_round(path, threads)
-                files[name] = path.stat().st_size
-        rounds["Keras float32"] = keras_round(model)
-        if arguments.gguf:
-            for threads in (1, 2):
-                name = f"teacher in llama.cpp, {threads} threads"
-                rounds[name] = llama_round(arguments.gguf, threads)
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in rounds}
-        for _ in range(ROUNDS):
-            for name, run in rounds.items():
-                found[name].append(run())
-    bandwidth = memory_bandwidth()
-    print(f"{model.count_params():,} parameters; memory {bandwidth / 1e9:.1f} GB/s on one thread")
-    print("| | prefill tokens/s | decode tokens/s | of the memory's limit |")
-    print("| --- | --: | --: | --: |")
-    for name, results in found.items():
+        contestants, files = students(Path(folder))
+        for threads in (1, 2) if arguments.gguf else ():
+            contestants[TEACHER, threads] = llama_round(arguments.gguf, threads)
+        found: dict[tuple[str, int], list[tuple[float, float]]] = {row: [] for row in contestants}
+        bandwidths = []
+        for _ in tqdm(range(ROUNDS), unit="round"):
+            for row, run in contestants.items():
+                found[row].append(run())
+            bandwidths.append(memory_bandwidth())
+    bandwidth = float(np.median(bandwidths))
+    lines = [
+        "| model | threads | prefill tokens/s | decode tokens/s | of llama.cpp | of memory |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for (name, threads), results in found.items():
         prefill, decode = np.median(results, axis=0)
-        share = f"{decode * files[name] / bandwidth:.0%}" if name in files else ""
-        print(f"| {name} | {prefill:,.0f} | {decode:,.0f} | {share} |")
+        cells = ["" if np.isnan(prefill) else f"{prefill:,.0f}", f"{decode:,.0f}"]
+        cells.append(ratio_to(found.get((TEACHER, threads)), results) if name != TEACHER else "")
+        size = files.get((name, threads))
+        cells.append(f"{decode * size / bandwidth:.0%}" if size and threads == 1 else "")
+        lines.append(f"| {name} | {threads} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Medians of {ROUNDS} turns; a prompt of {PROMPT} tokens, {TOKENS} tokens written, context "
+        f"{CONTEXT}. One thread reads {bandwidth / 1e9:.1f} GB/s from memory; the last column is "
+        "the share of it that reading the file once a token would be.",
+    ]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    report = "\n".join(lines)
+    (arguments.output / "report.md").write_text(f"# Generation\n\n{report}\n", encoding="utf-8")
+    print(report)
+
+
+def ratio_to(
+    teacher: Sequence[tuple[float, float]] | None, own: Sequence[tuple[float, float]]
+) -> str:
+    """Writes the ratio of decode speeds: median, least and largest of the turns."""
+    if teacher is None:
+        return ""
+    ratios = [mine[1] / other[1] for mine, other in zip(own, teacher, strict=True)]
+    return f"{np.median(ratios):.1f}x ({min(ratios):.1f}–{max(ratios):.1f})"
 
 
 if __name__ == "__main__":

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tracemalloc
 
 import numpy as np
 import pytest
 
 from tfdistill.agents import Agent, AgentPool, Generator
-from tfdistill.agents.memory import memory_of
 from tfdistill.agents.sampling import next_probabilities
 from tfdistill.agents.speculative import accept
 from tfdistill.export import compare_language_model, language_to_tflite, save_language_bundle
@@ -92,41 +89,6 @@ def test_the_first_piece_comes_after_the_prompt_and_one_draw(bundles, monkeypatc
     assert calls[0] == "prefill_8"
     # A character of several bytes needs several tokens; none is computed ahead of need.
     assert set(calls[1:]) <= {"decode"} and len(calls) <= 4
-
-
-def test_a_text_longer_than_the_context_slides_in_constant_memory(generator):
-    settings = {"temperature": 1.0, "seed": 1}
-    generator.generate("warm", max_new_tokens=3 * CONTEXT, **settings)
-    tracemalloc.start()
-    for _ in generator.stream("long", max_new_tokens=400, **settings):
-        pass
-    first, _ = tracemalloc.get_traced_memory()
-    for _ in generator.stream("long", max_new_tokens=1200, **settings):
-        pass
-    second, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-
-    # Three times the tokens, a few objects of the interpreter's own: nothing per token.
-    assert second - first < 20_000
-    assert len(generator._cache.ids) <= CONTEXT
-
-
-def test_ten_thousand_tokens_leave_the_process_as_large_as_it_was(model, tokenizer, tmp_path):
-    save_language_bundle(
-        model, tmp_path / "endless", tokenizer=tokenizer, context_length=CONTEXT,
-        prefill_lengths=[8], quantize=None,
-    )  # fmt: skip
-    endless = Generator(tmp_path / "endless")
-    for _ in endless.stream("warm", max_new_tokens=1_000, seed=0):
-        pass
-    before = memory_of(os.getpid())["private_bytes"]
-    if before is None:
-        pytest.skip("this system does not tell how much memory a process has for itself")
-    pieces = sum(1 for _ in endless.stream("long", max_new_tokens=10_000, seed=1))
-
-    # Ten thousand tokens kept, of 257 logits each, would be 10 MB.
-    assert memory_of(os.getpid())["private_bytes"] - before < 2**20
-    assert pieces > 2_000  # a token is a byte, and several make a character or none
 
 
 def test_a_stop_string_that_is_never_reached_ends_at_the_limit(generator):

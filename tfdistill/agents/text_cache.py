@@ -18,6 +18,7 @@ __all__ = ["TextCache", "find_lengths"]
 
 _NAME = re.compile(r"(decode|prefill|verify)(?:_(\d+))?")
 _INPUTS = {"ids", "positions", "keys", "values", "last"}
+_SCALES = {"key_scales", "value_scales"}  # of a cache in 8 bits, one for each row
 _OUTPUTS = {"logits", "new_keys", "new_values"}
 
 
@@ -38,21 +39,42 @@ def find_lengths(signatures: Mapping[str, Signature]) -> dict[str, dict[int, str
     shapes = set()
     for name, signature in signatures.items():
         match = _NAME.fullmatch(name)
-        if not match or set(signature.inputs) != _INPUTS or set(signature.outputs) != _OUTPUTS:
+        named = set(signature.inputs) in (_INPUTS, _INPUTS | _SCALES)
+        if not match or not named or set(signature.outputs) != _OUTPUTS:
             raise ValueError(f"signature {name!r} is not one of a language model")
         length = signature.inputs["ids"].shape[0]
         found["verify" if match[1] == "verify" else "prefill"][length] = name
-        shapes |= {signature.inputs["keys"].shape, signature.inputs["values"].shape}
-    if 1 not in found["prefill"] or len(shapes) != 1 or len(next(iter(shapes))) != 4:
+        for store in ("keys", "values"):
+            spec = signature.inputs[store]
+            shapes.add((spec.shape, spec.dtype, len(signature.inputs)))
+    if 1 not in found["prefill"] or len(shapes) != 1 or len(next(iter(shapes))[0]) != 4:
         raise ValueError("there is no decode signature, or the caches differ")
     return found
+
+
+def rounded_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rounds rows to 8 bits: round(x / s), with s = max |x| / 127 of each row.
+
+    Args:
+        rows: float32 `[…, d]`.
+
+    Returns:
+        int8 of the same shape, and the scales s, float32 `[…, 1]`.
+
+    Example:
+        >>> rounded_rows(np.array([[1.0, -2.54, 0.0]], np.float32))
+        (array([[  50, -127,    0]], dtype=int8), array([[0.02]], dtype=float32))
+    """
+    scales = np.abs(rows).max(axis=-1, keepdims=True) / np.float32(127.0)
+    return np.rint(rows / np.where(scales > 0, scales, 1.0)).astype(np.int8), scales
 
 
 class TextCache:
     """Feeds tokens to a language model and remembers what was computed.
 
-    Its memory is fixed: the slots of the file's cache. It is as little thread-safe as the
-    `Interpreter`.
+    Its memory is fixed: the slots of the file's cache, in float32 or, if the file was exported
+    with ``cache="int8"``, in 8 bits with one scale for each row. It is as little thread-safe as
+    the `Interpreter`.
 
     Args:
         interpreter: The opened file.
@@ -65,9 +87,12 @@ class TextCache:
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
         self._names = find_lengths(interpreter.signatures)
-        shape = interpreter.signatures[self._names["prefill"][1]].inputs["keys"].shape
-        self._keys = np.zeros(shape, np.float32)
-        self._values = np.zeros(shape, np.float32)
+        inputs = interpreter.signatures[self._names["prefill"][1]].inputs
+        shape = inputs["keys"].shape
+        self._stores = {
+            name: np.zeros(inputs[name].shape, inputs[name].dtype)
+            for name in ("keys", "values", *sorted(_SCALES & set(inputs)))
+        }
         self.context_length = shape[2]
         self.ids: list[int] = []
 
@@ -179,14 +204,17 @@ class TextCache:
             {
                 "ids": padded,
                 "positions": np.arange(start, start + length, dtype=np.int32),
-                "keys": self._keys,
-                "values": self._values,
+                **self._stores,
                 "last": np.array([count - 1], np.int32),
             },
             signature=name,
         )
-        self._keys[:, :, start : start + count] = outputs["new_keys"][:, :, :count]
-        self._values[:, :, start : start + count] = outputs["new_values"][:, :, :count]
+        for store, scales in (("keys", "key_scales"), ("values", "value_scales")):
+            rows = outputs[f"new_{store}"][:, :, :count]
+            if scales in self._stores:
+                rows, steps = rounded_rows(rows)
+                self._stores[scales][:, :, start : start + count] = steps
+            self._stores[store][:, :, start : start + count] = rows
         self.ids.extend(int(token) for token in ids)
         logits = outputs["logits"]
         if not np.isfinite(logits).all():

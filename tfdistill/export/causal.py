@@ -8,10 +8,11 @@ signature          answers
 `verify_S`         S tokens → logits behind each of them, for speculative decoding
 =================  ===========================================================================
 
-All take `ids`, `positions`, `keys`, `values`, `last`, and return the new rows of keys and values
-alone: the caller puts them into its cache. A graph that updates the cache copies all of it at
-every token. All signatures share one set of weights, and the table that reads tokens is the one
-that predicts them: both uses have one scale per row, so it is in the file once.
+All take `ids`, `positions`, `keys`, `values`, `last` (and the scales of a cache in 8 bits), and
+return the new rows of keys and values alone: the caller puts them into its cache. A graph that
+updates the cache copies all of it at every token. All signatures share one set of weights, and the
+table that reads tokens is the one that predicts them: both uses have one scale per row, so it is in
+the file once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tfdistill.language.models import CausalParts, causal_parts
 __all__ = ["language_to_tflite"]
 
 _BITS = {None: None, "dynamic": 8, "int4": 4}
+_CACHES = ("float32", "int8")
 
 
 def language_to_tflite(
@@ -46,12 +48,13 @@ def language_to_tflite(
     prefill_lengths: Sequence[int] = (16, 64),
     verify_length: int | None = None,
     quantize: str | None = "dynamic",
+    cache: str = "float32",
 ) -> Path:
     """Writes a language model as a `.tflite` file with prefill, decode and perhaps verify.
 
     "dynamic" stores kernels and the table in 8 bits with one scale per output channel or row and
     computes with 8-bit activations measured at run time, "int4" does so in 4 bits; both need
-    `ai-edge-quantizer`. Norms stay float32, and so does the cache.
+    `ai-edge-quantizer`. Norms stay float32.
 
     Args:
         model: A language model of this package. A `Compressed` one is stripped first.
@@ -60,6 +63,8 @@ def language_to_tflite(
         prefill_lengths: Tokens per call for prompts, ints in [2, C].
         verify_length: Tokens of one call that answers with the logits of all; None for none.
         quantize: None, "dynamic" or "int4".
+        cache: "float32", or "int8" for keys and values in 8 bits with one scale per head and
+            token: a quarter of the memory for a long context, at some time for each token.
 
     Returns:
         The path of the file.
@@ -87,12 +92,14 @@ def language_to_tflite(
         )
     if quantize is not None:
         check_quantizer(quantize)
+    if cache not in _CACHES:
+        raise ValueError(f"`cache` must be one of {_CACHES}. Received: cache={cache!r}.")
     target = check_target(path)
     plain = plain_model(model)
     parts = causal_parts(plain)
     lengths = _check_lengths(context_length, prefill_lengths, verify_length)
     endpoints = {
-        name: _endpoint(parts, length, context_length, every=name.startswith("verify"))
+        name: _endpoint(parts, length, context_length, every=name.startswith("verify"), cache=cache)
         for name, length in lengths.items()
     }
     content = _convert(plain, endpoints)
@@ -126,14 +133,19 @@ def _check_lengths(context_length: Any, prefill_lengths: Any, verify_length: Any
 
 
 def _endpoint(
-    parts: CausalParts, steps: int, context_length: int, *, every: bool
+    parts: CausalParts, steps: int, context_length: int, *, every: bool, cache: str
 ) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
     """Makes one signature: a function of named tensors, and their shapes."""
     blocks, groups, head_dim = parts.cache_shape
-    cache = (blocks, groups, context_length, head_dim)
+    slots = (blocks, groups, context_length, head_dim)
     shapes = {"ids": (steps,), "positions": (steps,), "last": (1,)}
     specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in shapes.items()}
-    specs |= {name: tf.TensorSpec(cache, tf.float32, name) for name in ("keys", "values")}
+    specs |= {name: tf.TensorSpec(slots, cache, name) for name in ("keys", "values")}
+    if cache == "int8":
+        one = (*slots[:3], 1)
+        specs |= {
+            name: tf.TensorSpec(one, tf.float32, name) for name in ("key_scales", "value_scales")
+        }
     table = parts.table
 
     # The name makes the converter write EMBEDDING_LOOKUP, which takes one scale per row.
@@ -141,12 +153,18 @@ def _endpoint(
     def lookup(rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
         return tf.gather(rows, ids)
 
+    def read(tensors: dict[str, tf.Tensor], store: str, scales: str) -> list[tf.Tensor]:
+        rows = tensors[store]
+        if cache == "int8":
+            rows = tf.cast(rows, tf.float32) * tensors[scales]
+        return tf.unstack(rows[:, None])
+
     def run(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         states, new_keys, new_values = parts.extend(
             tensors["ids"],
             positions=tensors["positions"],
-            keys=tf.unstack(tensors["keys"][:, None]),
-            values=tf.unstack(tensors["values"][:, None]),
+            keys=read(tensors, "keys", "key_scales"),
+            values=read(tensors, "values", "value_scales"),
             embed=lambda ids: lookup(tf.convert_to_tensor(table.embeddings), ids)[None],
         )
         last = tensors["last"]

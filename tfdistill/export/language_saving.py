@@ -101,6 +101,7 @@ def save_language_bundle(
     prefill_lengths: Sequence[int] = (16, 64),
     verify_length: int | None = None,
     quantize: str | None = "dynamic",
+    cache: str = "float32",
     begin_id: int | None = None,
     end_ids: Sequence[int] = (),
     chat_format: str = "plain",
@@ -119,6 +120,7 @@ def save_language_bundle(
         prefill_lengths: As in `language_to_tflite`.
         verify_length: As in `language_to_tflite`.
         quantize: As in `language_to_tflite`.
+        cache: As in `language_to_tflite`.
         begin_id: Id that is put before each prompt, or None.
         end_ids: Ids that end a text.
         chat_format: "chatml" if the model was taught turns, otherwise "plain".
@@ -167,6 +169,7 @@ def save_language_bundle(
         file = language_to_tflite(
             plain, folder / "model.tflite", context_length=context_length,
             prefill_lengths=prefill_lengths, verify_length=verify_length, quantize=quantize,
+            cache=cache,
         )  # fmt: skip
         interpreter = Interpreter(file)
         TextCache(interpreter).read([rows - 1])  # refuses logits that are not finite
