@@ -254,8 +254,8 @@ def table(options: argparse.Namespace) -> str:
     lines += [
         "",
         "A step is of 64 texts. Zeros and shared values make the download smaller, not the "
-        "answer faster: TFLite multiplies by them like by any number. Four blocks do the work of "
-        "four.",
+        "answer faster: TFLite multiplies by them like by any number. Four blocks take the time of "
+        "four, shared or not.",
     ]
     if joint:
         best = max(joint, key=joint.__getitem__)

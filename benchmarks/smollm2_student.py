@@ -118,7 +118,7 @@ def main() -> None:
     rows = [row_of("teacher, vocabulary cut", own, f"{whole / 1e6:.1f} MB, Q4_1")]
     for name, model in (("cut", cut), ("cut and healed", healed), ("twin from noise", twin)):
         scores = score_language_model(model, news.test, teacher=teacher)
-        rows.append(row_of(name, scores, f"{files['dynamic']} (8 bits)"))
+        rows.append(row_of(name, scores, f"{4 * model.count_params() / 1e6:.1f} MB, float32"))
     for name, file in files.items():
         path = FOLDER / f"bundle-{name}" / "model.tflite"
         scores = score_language_model(path, news.test, teacher=teacher)

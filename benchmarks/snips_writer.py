@@ -148,7 +148,8 @@ def in_team(folder: Path, team: Path, utterances: list[Utterance], *, count: int
     requests = make_requests(utterances, count=count, seed=1)
     for request in requests:
         (result,) = crew.predict([request.text])
-        said = " ".join(filter(None, result.values[WRITE.name] or ()))
+        own = (value for field, value in result.values.items() if field.startswith(WRITE.name))
+        said = " ".join(filter(None, own))
         wanted = [request.text[s.start : s.end] for part in request.parts for s in part.slots]
         covered.append(slot_coverage(said, wanted))
         shown.append((request.text, said))

@@ -105,3 +105,43 @@ def test_only_berts_way_of_cutting_texts_is_trusted(normalizer: Any, model: Any,
     cutting = {"pre_tokenizer": {"type": "BertPreTokenizer"}}
     content = json.dumps({"normalizer": normalizer, "model": model, **cutting})
     assert reads_by_word(content) is expected
+
+
+@given(st.lists(st.sampled_from(["corn", "wheats,", "barley", "é"]), min_size=1, max_size=9))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+def test_long_texts_are_cut_to_the_ids_that_the_library_keeps(tokenizer: Any, pieces: list[str]):
+    text = " ".join(["corn", *pieces])
+    for size in (3, 4, 6):
+        ours, library = (TextEncoder(tokenizer.to_str(), sequence_length=size) for _ in range(2))
+        library.reader = None
+        ids, words = ours.encode_words(text)
+        expected, cut = library.encode_words(text)
+        assert ids.tolist() == expected.tolist()
+        assert (words.first, words.starts) == (cut.first, cut.starts)
+
+
+def test_words_of_any_length_leave_little_behind(tokenizer: Any):
+    reader = WordReader(tokenizer.to_str())
+    for letter in "abcdefgh":
+        reader.read(letter * 100_000)
+    assert all(len(word) <= 64 for word in reader._pieces)
+
+
+def test_a_tokenizer_that_knows_no_single_letter_still_reads(tokenizer: Any):
+    content = json.loads(tokenizer.to_str())
+    vocabulary = {"[PAD]": 0, "oil": 1, "rose": 2}
+    content["model"] = {"type": "WordPiece", "unk_token": "[UNK]", "vocab": vocabulary}
+    content["model"] |= {"continuing_subword_prefix": "##", "max_input_chars_per_word": 100}
+    content |= {"added_tokens": [], "post_processor": None}
+    reading = WordReader(json.dumps(content)).read("oil rose")
+    assert reading is not None and reading.ids == [1, 2]
+
+
+def test_an_added_token_is_found_as_the_tokenizer_normalizes_it(tokenizer: Any):
+    from tokenizers import AddedToken, Tokenizer
+
+    changed = Tokenizer.from_str(tokenizer.to_str())
+    changed.add_tokens([AddedToken("ca\tfe", normalized=True)])
+    readers = [WordReader(changed.to_str()) for _ in range(2)]
+    found, wanted = readers[0].read("corn ca fe"), readers[1]._read_any("corn ca fe")
+    assert found is not None and wanted is not None and found.ids == wanted.ids

@@ -65,3 +65,13 @@ def test_blocks_are_refused_for_weights_on_the_grid_of_whole_channels(
     model = td.quantize_aware(small_encoder(), bits=4)
     with pytest.raises(ValueError, match="`block_size` must be None for a model that was trained"):
         td.to_tflite(model, tmp_path / "a.tflite", quantize="int4", block_size=32)
+
+
+def test_a_convolution_is_stored_whole_beside_blocks(tmp_path: Path) -> None:
+    model = text_encoder(
+        vocabulary_size=40, sequence_length=8, num_layers=1, hidden_dim=32, intermediate_dim=32,
+        num_classes=3, embedding_dim=20, embedding_window=3, seed=0,
+    )  # fmt: skip
+    path = td.to_tflite(model, tmp_path / "a.tflite", quantize="int4", block_size=32)
+    ids = np.arange(1, 9, dtype="int32")[None]
+    td.compare(model, path, ids).assert_close(quantize="int4")

@@ -129,8 +129,9 @@ class TextEncoder:
             if reading is None:
                 with _explained(text):
                     reading = self.reader.read(text)
-            if reading is not None and len(reading.ids) <= self.sequence_length:
-                return self._row(text, reading.ids), reading.words
+            if reading is not None:
+                ids, words = reading.first(self.sequence_length)
+                return self._row(text, ids), words
         encoding = self._encoding(text)
         words = words_of(encoding.word_ids, encoding.offsets, length=self.sequence_length)
         return self._row(text, encoding.ids), words

@@ -4,12 +4,13 @@ The language model continues a prompt that lists the frame, such as::
 
     PlayMusic; artist = miles davis; music item = album:
 
-It was trained on such prompts and the sentences behind them; `frame_prompt` writes both.
+It was trained on such prompts, which `frame_prompt` writes, and the sentences behind them.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 from tfdistill.agents.generator import Generator, WrittenText
@@ -41,8 +42,8 @@ def slot_coverage(text: str, values: Iterable[str]) -> float:
 
     Args:
         text: What was written.
-        values: The values, compared without regard to case and spacing. One that is asked for
-            twice has to be there twice.
+        values: The values, compared as whole words, without regard to case and spacing. One that
+            is asked for twice has to be there twice; a blank one does not count.
 
     Returns:
         In [0, 1]; 1 if there is no value to say.
@@ -52,14 +53,12 @@ def slot_coverage(text: str, values: Iterable[str]) -> float:
         0.6666666666666666
     """
     left = " ".join(text.lower().split())
-    wanted = [" ".join(value.lower().split()) for value in values]
+    wanted = [" ".join(value.lower().split()) for value in values if value.strip()]
     found = 0
     # The longest first: a short value may be part of a long one.
     for value in sorted(wanted, key=len, reverse=True):
-        before, said, behind = left.partition(value)
-        if said:
-            found += 1
-            left = f"{before}\0{behind}"
+        left, count = re.subn(rf"(?<!\w){re.escape(value)}(?!\w)", "\0", left, count=1)
+        found += count
     return found / len(wanted) if wanted else 1.0
 
 
@@ -77,6 +76,7 @@ class FrameWriter:
         name: The agent's name.
         tier: Its tier.
         threads: Threads for one call of the model.
+        expected_ms: What one sentence takes, for a budget of milliseconds.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -94,19 +94,22 @@ class FrameWriter:
         name: str = "writer",
         tier: str = "small",
         threads: int = 1,
+        expected_ms: float = 0.0,
     ) -> None:
         self._generator = Generator(bundle, threads=threads)
+        self.expected_ms, self.needs = expected_ms, (label, spans)
         self.label, self.spans, self.name, self.tier = label, spans, name, tier
 
     def answer(self, question: Question) -> Answer:
         """Writes the sentence; what the model cannot read or write is raised."""
-        spans = question.inputs[self.spans]
-        values = [(span.label, question.text[span.start : span.end]) for span in spans]
+        text = question.text
+        spans = [s for s in question.inputs[self.spans] if 0 <= s.start < s.end <= len(text)]
+        values = [(span.label, text[span.start : span.end]) for span in spans]
         written = self._generator.answer(frame_prompt(question.inputs[self.label], values))
         if not isinstance(written, WrittenText):
             raise written
-        text = written.text.strip()
-        return Answer(text, slot_coverage(text, (value for _, value in values)))
+        sentence = written.text.strip()
+        return Answer(sentence, slot_coverage(sentence, (value for _, value in values)))
 
     def __repr__(self) -> str:
         return f"FrameWriter({self.name!r}, {str(self._generator.path)!r})"

@@ -65,7 +65,8 @@ class Member(Protocol):
     """Is an agent of a team: a name, a tier, the kind of its values, and `answer`.
 
     It may also have `expected_ms`, what a call takes, which a budget of milliseconds counts with,
-    and `hints`, the names of the fields whose answers it can use when it is asked again.
+    `hints`, the names of the fields whose answers it can use when it is asked again, and `needs`,
+    those that its step has to read.
     """
 
     name: str

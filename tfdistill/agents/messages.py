@@ -1,7 +1,7 @@
 """What agents say to each other: frozen, typed messages that are plain JSON.
 
-Nothing here is free text for another model to interpret: a message answers one *field* with a value
-of that field's *kind*, and says how sure its sender is, who it is and what the answer cost.
+A message answers one *field* with a value of that field's *kind*, and says how sure its sender is,
+who it is and what the answer cost. A sentence is for people; nothing else is free text.
 
 =============  ======================================================================
 kind           value

@@ -206,6 +206,13 @@ class Plan:
 
     def _ordered(self) -> tuple[tuple[str, ...], ...]:
         left = {step.name: set(sources(step)) - {REQUEST} for step in self.steps}
+        # A sentence is written about what is certain: behind the verdicts on what it reads.
+        for text in (step for step in self.steps if step.kind == "text"):
+            for verdict in (step for step in self.steps if step.kind == "verdict"):
+                if text.name not in verdict.reads and set(text.reads) & (
+                    set(verdict.reads) - {REQUEST}
+                ):
+                    left[text.name].add(verdict.name)
         levels = []
         while left:
             ready = tuple(name for name, needed in left.items() if not needed & left.keys())

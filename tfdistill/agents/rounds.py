@@ -74,6 +74,11 @@ class Request:
 
     def _first(self, field: str) -> bool:
         """Lets the first tier answer; says whether there is an answer now."""
+        step, suffix = self._named(field)
+        read = (self._with_suffix(name, suffix) for name in step.reads if name != REQUEST)
+        if any(self.value(name) is None for name in read):
+            self.dropped.add(field)  # what it is about was given up
+            return False
         return self._climb(field, 0, reply=self._source_number(field))
 
     def _climb(self, field: str, place: int, *, reply: int | None) -> bool:

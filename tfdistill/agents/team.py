@@ -257,6 +257,12 @@ def _check_members(members: Mapping[str, tuple[Member, ...]], plan: Plan) -> Non
                     f"An agent must answer with its step's kind. Received: {member.name!r} answers "
                     f"with {member.kind!r}, and {name!r} is {step.kind!r}. The plan:\n{plan.draw()}"
                 )
+            missing = sorted(set(getattr(member, "needs", ())) - set(step.reads))
+            if missing:
+                raise PlanError(
+                    f"A step must read what its agents need. Received: {member.name!r} needs "
+                    f"{missing}, and {name!r} reads {sorted(step.reads)}. The plan:\n{plan.draw()}"
+                )
     names = [member.name for who in members.values() for member in who]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:

@@ -72,20 +72,23 @@ def save_team(
 
     Raises:
         FileExistsError: If something else is at `path`.
-        TypeError: If the settings of an agent are not those of its kind.
-        ValueError: If a name has another form, or an agent or the plan does not fit.
+        ValueError: If a name has another form, the settings of an agent are not those of its
+            kind, or an agent or the plan does not fit.
     """
     target = _free(path)
     bundles = bundles or {}
     for name in (*files, *bundles):
         if not isinstance(name, str) or not _FOLDER.match(name) or name == POLICY:
             raise ValueError(
-                f"`files` must have names of lower-case letters, digits and _, and not "
-                f"{POLICY!r}. Received: {name!r}."
+                "`files` and `bundles` must have names of lower-case letters, digits and _, and "
+                f"not {POLICY!r}. Received: {name!r}. Choose another name."
             )
     sources = {name: open_language_bundle(bundle).path for name, bundle in bundles.items()}
     if shared := sorted(set(files) & set(sources)):
-        raise ValueError(f"`bundles` must not have the names of `files`. Received: {shared}.")
+        raise ValueError(
+            f"`bundles` must not have the names of `files`. Received: {shared} in both. Choose "
+            "other names."
+        )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
         folder = Path(scratch) / "team"
         folder.mkdir()
@@ -117,8 +120,9 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
     """Opens a team's folder.
 
     Args:
-        path: The folder, as `save_team` wrote it. Every file is checked against its hash. A policy
-            that it holds and that cannot be used is replaced by thresholds, with a warning.
+        path: The folder, as `save_team` wrote it. Every file of an agent is checked against its
+            hash. A policy that it holds and that cannot be used (its own manifest has its hash) is
+            replaced by thresholds, with a warning.
         threads: Threads for one run of a model.
         **settings: What `Team` takes besides: `policy`, `budget`, `max_rounds` and so on; they go
             before the policy and the budget of the folder.
@@ -173,6 +177,8 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, f"agents ({type(error).__name__}: {error})") from error
     if content.get("policy") is True and "policy" not in settings:
+        if (folder / POLICY).is_symlink():
+            raise _damaged(folder, f"{POLICY} is a link")
         settings["policy"] = open_policy(folder / POLICY, members=agents)
     if "budget" in content and "budget" not in settings:
         try:

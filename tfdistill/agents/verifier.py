@@ -44,6 +44,7 @@ class Verifier:
     ) -> None:
         self.compatible = {key: frozenset(values) for key, values in compatible.items()}
         self.label, self.spans, self.name, self.tier = label, spans, name, tier
+        self.needs = (label, spans)
 
     def answer(self, question: Question) -> Answer:
         """Names both fields if they do not go together, and none if they do."""

@@ -22,7 +22,7 @@ __all__ = ["Reading", "WordReader", "reads_by_word"]
 
 # Of printable ASCII, BERT takes letters and digits together and all else but spaces alone.
 _WORD = re.compile(r"[a-zA-Z0-9]+|[^ a-zA-Z0-9]")
-_MOST_WORDS = 2**16
+_MOST_WORDS, _LONGEST_WORD = 2**16, 64  # that are remembered: some 20 MB at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,20 @@ class Reading:
     ids: list[int]
     words: Words
     content: tuple[int, int]
+
+    def first(self, length: int) -> tuple[list[int], Words]:
+        """Cuts the text to a number of tokens, special ones included, as `tokenizers` does.
+
+        Returns:
+            The ids, and the words that begin among them, whole.
+        """
+        if len(self.ids) <= length:
+            return self.ids, self.words
+        start, behind = self.content
+        kept = max(length - (len(self.ids) - behind), start)
+        words, count = self.words, bisect_left(self.words.first, kept)
+        own = Words(words.first[:count], words.starts[:count], words.ends[:count])
+        return self.ids[:kept] + self.ids[behind:], own
 
     def part(self, text: str) -> Reading | None:
         """Reads a part of the text from what is known; None if it is no part of whole words."""
@@ -86,8 +100,9 @@ class WordReader:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._lowers = bool(json.loads(tokenizer_json)["normalizer"].get("lowercase", True))
-        added = self._tokenizer.get_added_tokens_decoder().values()
-        self._added = tuple(token.content.lower() for token in added)
+        normalized = self._tokenizer.normalizer.normalize_str
+        added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
+        self._added = {each.lower() for text in added for each in (text, normalized(text))}
         self._pieces: dict[str, list[int]] = {}
         self._last: Reading | None = None
 
@@ -118,6 +133,8 @@ class WordReader:
         lowered = text.lower()
         if any(token in lowered for token in self._added):
             return None
+        if self._around is None:
+            return None
         words = Words([], [], [])
         before, behind = self._around
         ids = list(before)
@@ -131,17 +148,21 @@ class WordReader:
         return Reading(text, ids + behind, words, content) if words.first else None
 
     @cached_property
-    def _around(self) -> tuple[list[int], list[int]]:
-        """The special tokens before a text and behind it."""
-        encoding = self._tokenizer.encode("a")
+    def _around(self) -> tuple[list[int], list[int]] | None:
+        """The special tokens before a text and behind it; None if that cannot be found out."""
+        try:
+            encoding = self._tokenizer.encode("a")
+        except Exception:  # the library raises plain Exception: "a" is unknown, and nothing says so
+            return None
         inside = [place for place, word in enumerate(encoding.word_ids) if word is not None]
         return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
 
     def _learn(self, word: str) -> list[int]:
-        if len(self._pieces) >= _MOST_WORDS:
-            self._pieces.clear()
         pieces: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
-        self._pieces[word] = pieces
+        if len(word) <= _LONGEST_WORD:
+            if len(self._pieces) >= _MOST_WORDS:
+                self._pieces.clear()
+            self._pieces[word] = pieces
         return pieces
 
     def _read_any(self, text: str) -> Reading | None:

@@ -71,7 +71,8 @@ def language_to_tflite(
 
     Raises:
         TypeError: If `model` is not a Keras 3 model or a length not an int.
-        ValueError: If it is not a language model, a length is out of range, or `quantize` unknown.
+        ValueError: If it is not a language model, a length is out of range, or `quantize` or
+            `cache` unknown.
         ImportError: If ai-edge-quantizer is not installed and needed.
         RuntimeError: If the converter or the quantizer fails.
         OSError: If the file cannot be written. Nothing is left behind.
@@ -93,7 +94,9 @@ def language_to_tflite(
     if quantize is not None:
         check_quantizer(quantize)
     if cache not in _CACHES:
-        raise ValueError(f"`cache` must be one of {_CACHES}. Received: cache={cache!r}.")
+        raise ValueError(
+            f"`cache` must be one of {_CACHES}. Received: cache={cache!r}. 'int8' saves memory."
+        )
     target = check_target(path)
     plain = plain_model(model)
     parts = causal_parts(plain)
@@ -154,10 +157,12 @@ def _endpoint(
         return tf.gather(rows, ids)
 
     def read(tensors: dict[str, tf.Tensor], store: str, scales: str) -> list[tf.Tensor]:
-        rows = tensors[store]
-        if cache == "int8":
-            rows = tf.cast(rows, tf.float32) * tensors[scales]
-        return tf.unstack(rows[:, None])
+        rows = tf.unstack(tensors[store][:, None])
+        if cache == "float32":
+            return rows
+        # Block by block, so that one block's rows are there in float32 at a time.
+        steps = tf.unstack(tensors[scales][:, None])
+        return [tf.cast(row, tf.float32) * step for row, step in zip(rows, steps, strict=True)]
 
     def run(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         states, new_keys, new_values = parts.extend(

@@ -10,7 +10,7 @@ __all__ = ["check_labels"]
 
 
 def check_labels(labels: Any) -> tuple[str, ...]:
-    """Returns the names if they are different, not empty, and str; tells which is not otherwise."""
+    """Returns the names if they are different, not empty, and str; or says which is wrong."""
     if isinstance(labels, str) or not isinstance(labels, Sequence):
         raise TypeError(
             f"`labels` must be a list of class names. Received: labels={labels!r} "

@@ -17,6 +17,8 @@ from tfdistill.interpreter import Signature
 
 __all__ = ["Generation", "LanguageBundle", "open_language_bundle"]
 
+_MOST_TOKENS = 2**16
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -27,7 +29,8 @@ class Generation:
         begin_id: Id put before each prompt; None for none.
         end_ids: Ids that end a text.
         chat_format: A format of `tfdistill.agents.chat`.
-        max_new_tokens: Tokens that an agent in a pool writes for one request.
+        max_new_tokens: Tokens that an agent in a pool writes for one request, at most 65,536: a
+            stranger's bundle does not write without end.
         temperature: Temperature of an agent in a pool.
     """
 
@@ -44,7 +47,7 @@ class Generation:
         ints += [] if self.begin_id is None else [self.begin_id]
         if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for n in ints):
             raise ValueError(f"lengths and ids of generation must be ints. Received: {self!r}.")
-        if self.context_length < 2 or self.max_new_tokens < 1:
+        if self.context_length < 2 or not 1 <= self.max_new_tokens <= _MOST_TOKENS:
             raise ValueError(f"generation needs room for tokens. Received: {self!r}.")
         if not isinstance(self.chat_format, str) or not 0.0 <= float(self.temperature) < 1e6:
             raise ValueError(f"chat format or temperature are no such. Received: {self!r}.")

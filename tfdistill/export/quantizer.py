@@ -44,8 +44,9 @@ def check_quantizer(quantize: str) -> None:
     """
     if importlib.util.find_spec("ai_edge_quantizer") is None:
         raise ImportError(
-            f"quantize={quantize!r} needs ai-edge-quantizer. Install it with "
-            "`pip install tfdistill[quantizer]`, or use another mode: None is float32 everywhere."
+            f"`quantize` must be a mode that needs no ai-edge-quantizer, which is not installed. "
+            f"Received: quantize={quantize!r}. Install it with `pip install tfdistill[quantizer]`, "
+            "or use another mode: None is float32 everywhere."
         )
 
 
@@ -74,7 +75,9 @@ def check_block_size(
         target
         for model in models
         for target in find_targets(model)
-        if target.kind == "kernel" and math.prod(target.matrix_shape) >= _LEAST_NUMBERS
+        if target.kind == "kernel"
+        and math.prod(target.matrix_shape) >= _LEAST_NUMBERS
+        and id(target.variable) not in _convolutions(model)
     ]
     for target in kernels:
         if target.matrix_shape[0] % block_size:
@@ -89,6 +92,12 @@ def check_block_size(
             f"`quantize_aware(bits=4)`. Received: block_size={block_size}. Other scales would "
             "round its weights once more."
         )
+
+
+def _convolutions(model: keras.Model) -> set[int]:
+    """Tells the kernels that are stored whole: blocks are for matrix products."""
+    kinds = keras.layers.Conv1D | keras.layers.Conv2D | keras.layers.Conv3D
+    return {id(layer.kernel) for layer in model._flatten_layers() if isinstance(layer, kinds)}
 
 
 def _is_on_grid(target: Target) -> bool:

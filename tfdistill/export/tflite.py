@@ -10,9 +10,9 @@ None       float32                      a reference, and the largest
 "int8"     activations as 8-bit too     convolutional nets and devices without a float unit;
                                         needs `calibration`, and costs a transformer accuracy
 "int8_16"  activations as 16-bit        the same where "int8" costs too much; slower
-"int8_fc"  activations as 8-bit where   transformers: softmax and norms stay float, and what
-           a matrix product reads them  "int8" costs them is not lost; needs `calibration` and
-                                        the extra `quantizer`
+"int8_fc"  activations as 8-bit where   transformers: softmax and norms stay float, without
+           a matrix product reads them  the accuracy that "int8" costs; needs `calibration`
+                                        and the extra `quantizer`
 "int4"     weights as 4-bit integers    the smallest, for a model trained with
                                         `quantize_aware(bits=4)`; needs the extra `quantizer`
 ========== ============================ =========================================================
@@ -68,7 +68,8 @@ def to_tflite(
     `calibration`, "int8_16" with 16 bits. Attention masks are then made by adding −30, because a
     huge negative constant ruins such a grid; a mask of your own making may do that, so compare.
     "int8_fc" has such grids around matrix products only and computes all else in float: on this
-    package's encoders it is faster than "dynamic", which measures every activation as it comes.
+    package's small encoders it is faster than "dynamic", which measures every activation as it
+    comes.
 
     "int4" stores kernels in 4 bits with one scale per output channel and embedding tables with one
     per row, the largest magnitude being ±7, and computes with 8-bit activations; small kernels and

@@ -81,7 +81,8 @@ def score_language_model(
             f"{labels.size} are IGNORED. Give whole rows, or leave `labels` out."
         )
 
-    answers = _from_file(model) if isinstance(model, str | os.PathLike) else _from_model(model)
+    in_file = isinstance(model, str | os.PathLike)
+    answers = _from_file(model, rows.shape[1]) if in_file else _from_model(model)
     beliefs = None if teacher is None else _from_model(teacher)
     totals = np.zeros(3)
     for start in range(0, len(rows), batch_size):
@@ -102,8 +103,19 @@ def _from_model(model: keras.Model) -> Callable[[tf.Tensor], Any]:
     return tf.function(lambda ids: model(ids, training=False), reduce_retracing=True)
 
 
-def _from_file(path: str | os.PathLike[str]) -> Callable[[tf.Tensor], Any]:
-    cache = TextCache(Interpreter(path))
+def _from_file(path: str | os.PathLike[str], length: int) -> Callable[[tf.Tensor], Any]:
+    try:
+        cache = TextCache(Interpreter(path))
+    except ValueError as error:
+        raise ValueError(
+            f"`model` must be a language model or the path of its .tflite file. Received: "
+            f"model={str(path)!r} ({error}). Write one with `save_language_bundle`."
+        ) from error
+    if length > cache.context_length:
+        raise ValueError(
+            f"`rows` must be at most as long as the file's context, {cache.context_length} tokens. "
+            f"Received: rows of {length} tokens. Cut them, or export a longer context."
+        )
 
     def logits(row: np.ndarray) -> np.ndarray:
         cache.clear()
