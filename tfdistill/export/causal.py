@@ -64,7 +64,9 @@ def language_to_tflite(
         verify_length: Tokens of one call that answers with the logits of all; None for none.
         quantize: None, "dynamic" or "int4".
         cache: "float32", or "int8" for keys and values in 8 bits with one scale per head and
-            token: a quarter of the memory for a long context, at some time for each token.
+            token. For long contexts on devices with little memory: with six blocks and 8,192
+            slots a process took 201 MB in place of 345, and 2.5 times the time for a token; with
+            256 slots there is nothing to gain, and it took six times the time.
 
     Returns:
         The path of the file.
