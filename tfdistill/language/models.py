@@ -15,7 +15,7 @@ from keras import ops
 from tfdistill._keras import check_model
 from tfdistill.structure.architecture import backbone_kind, find_blocks
 from tfdistill.structure.own_blocks import with_own_blocks
-from tfdistill.students.decoder import DecoderBlock
+from tfdistill.students.decoder import DecoderBlock, scaled_first
 
 __all__ = ["CausalParts", "causal_parts", "language_model"]
 
@@ -63,7 +63,7 @@ class CausalParts:
             )
             new_keys.append(key)
             new_values.append(value)
-        return self.norm(x), new_keys, new_values
+        return scaled_first(self.norm, x), new_keys, new_values
 
 
 def language_model(backbone: keras.Model, *, name: str = "language_model") -> keras.Model:

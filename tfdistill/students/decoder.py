@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-__all__ = ["DecoderBlock", "rope_frequencies", "rotate"]
+__all__ = ["DecoderBlock", "rope_frequencies", "rotate", "scaled_first"]
 
 _MASKED = -1e9  # what is added to a score that must not count
 
@@ -68,6 +68,33 @@ def rotate(x: Any, frequencies: Sequence[float], *, positions: Any = None) -> An
     sines = ops.cast(ops.sin(angles), x.dtype)[None, :, None, :]
     first, second = ops.split(x, 2, axis=-1)
     return x * cosines + ops.concatenate([-second, first], axis=-1) * sines
+
+
+def scaled_first(norm: keras.layers.Layer, x: Any) -> Any:
+    """Computes an RMSNorm as (γ · x) · 1 / √(mean x² + ε), the scale first.
+
+    The same number as the layer's, but TFLite's converter multiplies a scale that comes last into
+    the kernels behind it. That would take them off the grid that they were trained on.
+
+    Args:
+        norm: A built `RMSNormalization`. Another layer is called as it is.
+        x: What it norms, float `[…, D]`.
+
+    Returns:
+        float `[…, D]`.
+
+    Example:
+        >>> norm = keras.layers.RMSNormalization(epsilon=0.0)
+        >>> norm.build((None, 2))
+        >>> scaled_first(norm, np.array([[3.0, 4.0]])).numpy().astype(float).round(3).tolist()
+        [[0.849, 1.131]]
+    """
+    if not isinstance(norm, keras.layers.RMSNormalization):
+        return norm(x)
+    exact = ops.cast(x, "float32")
+    mean = ops.mean(ops.square(exact), axis=-1, keepdims=True)
+    normed = exact * ops.cast(norm.scale, "float32") * ops.rsqrt(mean + norm.epsilon)
+    return ops.cast(normed, norm.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -172,7 +199,7 @@ class DecoderBlock(keras.layers.Layer):
         Returns:
             The outputs `[B, S, D]`, and the new keys and values `[B, G, S, d]`.
         """
-        normal = self.attention_norm(inputs)
+        normal = scaled_first(self.attention_norm, inputs)
         query = rotate(self.query(normal), self.frequencies, positions=positions)
         key = rotate(self.key(normal), self.frequencies, positions=positions)
         new_keys = ops.transpose(key, (0, 2, 1, 3))
@@ -197,7 +224,8 @@ class DecoderBlock(keras.layers.Layer):
         attended = attended + ops.matmul(weights[..., slots:], new_values)
         heads = ops.reshape(attended, (-1, self.num_heads, steps, self.head_dim))
         x = inputs + self.attention_output(ops.transpose(heads, (0, 2, 1, 3)))
-        return x + self._feed_forward(self.ffn_norm(x)), new_keys, new_values
+        further = self._feed_forward(scaled_first(self.ffn_norm, x))
+        return x + further, new_keys, new_values
 
     def _feed_forward(self, normal: Any) -> Any:
         gate = ops.silu(ops.cast(self.ffn_gate(normal), "float32"))
