@@ -67,6 +67,16 @@ def pruning(sparsity: float) -> Callable[[int], Prune]:
     return lambda steps: Prune(sparsity=sparsity, steps=2 * steps // 3)
 
 
+def clustering(number: int) -> Callable[[int], Cluster]:
+    """So many values in each tensor, from when the zeros are all there."""
+    return lambda steps: Cluster(number_of_clusters=number, begin_step=2 * steps // 3)
+
+
+def eight_bits(steps: int) -> Quantize:
+    """Weights of 8 bits."""
+    return Quantize(bits=8)
+
+
 def four_bits(steps: int) -> Quantize:
     """Weights of 4 bits; sixteen rows of the table share a scale."""
     return Quantize(bits=4, rows_per_scale=16)
@@ -89,24 +99,14 @@ def with_blocks(*, groups: int) -> Row:
 ROWS: dict[str, Row] = {
     "int8": Row(lambda student, steps, data: student, times=0),
     "int8, trained on": recipe(lambda steps: Idle(), times=4),
-    "52 % zeros, int8": recipe(pruning(0.52), lambda steps: Quantize(bits=8), times=4),
-    "72 % zeros, int8": recipe(pruning(0.72), lambda steps: Quantize(bits=8), times=4),
+    "52 % zeros, int8": recipe(pruning(0.52), eight_bits, times=4),
+    "72 % zeros, int8": recipe(pruning(0.72), eight_bits, times=4),
     "int4, not trained": recipe(four_bits, times=0, quantize="int4"),
     "int4": recipe(four_bits, times=4, quantize="int4"),
     "joint: 50 % zeros, int4": recipe(pruning(0.5), four_bits, times=4, quantize="int4"),
-    "joint: 70 % zeros, 32 values, int8": recipe(
-        pruning(0.7),
-        lambda steps: Cluster(number_of_clusters=32, begin_step=2 * steps // 3),
-        lambda steps: Quantize(bits=8),
-        times=4,
-    ),
+    "joint: 70 % zeros, 32 values, int8": recipe(pruning(0.7), clustering(32), eight_bits, times=4),
     "joint: 72 % zeros, int4": recipe(pruning(0.72), four_bits, times=4, quantize="int4"),
-    "joint: 80 % zeros, 16 values, int8": recipe(
-        pruning(0.8),
-        lambda steps: Cluster(number_of_clusters=16, begin_step=2 * steps // 3),
-        lambda steps: Quantize(bits=8),
-        times=4,
-    ),
+    "joint: 80 % zeros, 16 values, int8": recipe(pruning(0.8), clustering(16), eight_bits, times=4),
     "4 blocks, int8": with_blocks(groups=BLOCKS),
     "4 blocks, one set, int8": with_blocks(groups=1),
 }

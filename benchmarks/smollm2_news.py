@@ -62,11 +62,10 @@ def build_cache(teacher: keras.Model, rows: np.ndarray, folder: Path) -> td.Teac
 
 
 def main() -> None:
-    """Writes the caches alone, which take most of the time."""
+    """Writes the cache alone, which takes most of the time."""
     lm = load_teacher()
     news = load_news(lm.tokenizer)
     _, teacher = cut_teacher(lm, news.kept_ids)
-    build_cache(teacher, news.test, Path("runs/smollm2/test"))
     build_cache(teacher, news.train[:TRAIN_ROWS], Path("runs/smollm2/train"))
 
 

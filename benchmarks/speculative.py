@@ -15,6 +15,7 @@ import itertools
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,16 +30,15 @@ from tfdistill.interpreter import Interpreter
 CONTEXT, TOKENS, TURNS, PROPOSED = 256, 200, 9, 4
 
 
-def alone(target: TextCache, *, temperature: float, seed: int) -> int:
-    """Writes with one model; returns its calls."""
-    uniforms = np.random.default_rng(seed)
-    target.clear()
-    logits = target.read([BEGIN])
-    sampling = {"temperature": temperature, "top_k": None, "top_p": None}
+def alone(model: TextCache, *, sampling: dict[str, Any], seed: int) -> float:
+    """Writes with one model; returns the seconds that took."""
+    uniforms, start = np.random.default_rng(seed), time.perf_counter()
+    model.clear()
+    logits = model.read([BEGIN])
     for _ in range(TOKENS - 1):
         token = draw(next_probabilities(logits, **sampling), uniforms.random())
-        logits = target.read([token])
-    return TOKENS
+        logits = model.read([token])
+    return time.perf_counter() - start
 
 
 class Counted(TextCache):
@@ -52,16 +52,15 @@ class Counted(TextCache):
         return super().verify(ids)
 
 
-def paired(target: Counted, draft: TextCache, *, temperature: float, seed: int) -> int:
-    """Writes with both; returns the calls of the larger one."""
-    target.calls = 0
-    sampling = {"temperature": temperature, "top_k": None, "top_p": None}
+def paired(target: Counted, draft: TextCache, *, sampling: dict[str, Any], seed: int) -> float:
+    """Writes with both; returns the seconds that took."""
+    start = time.perf_counter()
     tokens = SpeculativeText(target, draft).tokens(
         [BEGIN], uniforms=np.random.default_rng(seed), sampling=sampling
     )
     for _ in itertools.islice(tokens, TOKENS):
         pass
-    return target.calls
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -78,20 +77,20 @@ def main() -> None:
                 model, path, context_length=CONTEXT, prefill_lengths=[], verify_length=verify
             )
         target, draft = Counted(Interpreter(paths[0])), TextCache(Interpreter(paths[1]))
-        print("| temperature | tokens per check | time with the draft / alone |")
-        print("| --- | --: | --: |")
+        print(
+            "| temperature | tokens per check | with the draft / alone | draft / teacher, alone |"
+        )
+        print("| --- | --: | --: | --: |")
         for temperature in (0.0, 0.7, 1.0):
-            ratios, calls = [], 0
+            sampling = {"temperature": temperature, "top_k": None, "top_p": None}
+            target.calls = 0
+            both, call = [], []
             for seed in range(TURNS):
-                start = time.perf_counter()
-                alone(target, temperature=temperature, seed=seed)
-                between = time.perf_counter()
-                calls += paired(target, draft, temperature=temperature, seed=seed)
-                ratios.append((time.perf_counter() - between) / (between - start))
-            print(
-                f"| {temperature} | {TURNS * TOKENS / calls:.2f} | {np.median(ratios):.2f} "
-                f"({min(ratios):.2f}–{max(ratios):.2f}) |"
-            )
+                usual = alone(target, sampling=sampling, seed=seed)
+                both.append(paired(target, draft, sampling=sampling, seed=seed) / usual)
+                call.append(alone(draft, sampling=sampling, seed=seed) / usual)
+            cells = [f"{np.median(r):.2f} ({min(r):.2f}–{max(r):.2f})" for r in (both, call)]
+            print(f"| {temperature} | {TURNS * TOKENS / target.calls:.2f} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

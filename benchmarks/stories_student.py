@@ -1,7 +1,7 @@
 """Distils the 260 K-parameter TinyStories model to less than a quarter, on text that it wrote.
 
-Teacher text at temperature 1: seed 0 to learn from, seed 1 to measure on (20,400 tokens), and the
-teacher's answers to both, are prepared once and kept. Then the clock runs.
+Teacher text at temperature 1: seed 0 to learn from, seed 1 to measure on (20,400 tokens). They
+and the teacher's answers to the first are prepared once and kept. Then the clock runs.
 
     python benchmarks/stories_student.py path/to/stories260K.bin --minutes 10
 """

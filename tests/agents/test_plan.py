@@ -63,3 +63,20 @@ def test_a_plan_that_cannot_work_is_refused_with_a_drawing(
 def test_what_is_no_plan_is_refused(text: str):
     with pytest.raises(PlanError, match="A plan must"):
         Plan.from_json(text)
+
+
+def test_what_no_verdict_needs_waits_for_the_verdict_on_what_it_reads():
+    judged = {"intent": "label", "slots": "spans"}
+    plan = Plan(
+        steps=(
+            Step("intent", kind="label"),
+            Step("slots", kind="spans", reads={"intent": "label"}),
+            Step("verdict", kind="verdict", reads=judged),
+            Step("tone", kind="label"),
+            Step("route", kind="label", reads={"intent": "label"}),
+            Step("reply", kind="text", reads={"route": "label", "tone": "label"}),
+        ),
+        result=("reply", "slots"),
+    )
+    # "slots" reads a judged field too, but the verdict is about it.
+    assert plan.levels == (("intent", "tone"), ("slots",), ("verdict",), ("route",), ("reply",))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tfdistill.export import to_tflite
+from tfdistill.students import text_encoder
 
 TOKENS, VOCABULARY = 8, 40
 
@@ -26,6 +27,18 @@ class MeanOfTokens(keras.Model):
 
     def call(self, ids: Any) -> Any:
         return self.head(keras.ops.mean(self.embedding(ids), axis=1))
+
+
+@pytest.fixture
+def small_encoder() -> Callable[..., keras.Model]:
+    """Builds this package's encoder, with other settings if some are given."""
+
+    def build(**changes: Any) -> keras.Model:
+        sizes = {"vocabulary_size": VOCABULARY, "sequence_length": TOKENS, "num_classes": 3}
+        widths = {"num_layers": 1, "hidden_dim": 32, "intermediate_dim": 32}
+        return text_encoder(**{**sizes, **widths, "seed": 0, **changes})
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,9 @@ import numpy as np
 import pytest
 
 import tfdistill as td
-from tfdistill.students import text_encoder
 
 pytest.importorskip("ai_edge_quantizer", reason="needs pip install tfdistill[quantizer]")
-
-
-def small_encoder() -> keras.Model:
-    return text_encoder(
-        vocabulary_size=40,
-        sequence_length=8,
-        num_layers=1,
-        hidden_dim=32,
-        intermediate_dim=32,
-        num_classes=3,
-        seed=0,
-    )
+Encoder = Callable[..., keras.Model]
 
 
 def test_blocks_follow_outliers_that_a_whole_channel_cannot(
@@ -48,18 +37,23 @@ def test_blocks_follow_outliers_that_a_whole_channel_cannot(
 
 
 @pytest.mark.parametrize(("size", "mode"), [(32, "dynamic"), (16, "int4"), (True, "int4")])
-def test_a_block_size_that_does_not_exist_is_refused(size: Any, mode: str, tmp_path: Path) -> None:
+def test_a_block_size_that_does_not_exist_is_refused(
+    small_encoder: Encoder, size: Any, mode: str, tmp_path: Path
+) -> None:
     message = r"`block_size` must be None, or one of \(32, 64, 128, 256\) with quantize='int4'"
     with pytest.raises(ValueError, match=message):
         td.to_tflite(small_encoder(), tmp_path / "a.tflite", quantize=mode, block_size=size)
 
 
-def test_a_block_size_that_divides_no_kernel_is_refused(tmp_path: Path) -> None:
+def test_a_block_size_that_divides_no_kernel_is_refused(
+    small_encoder: Encoder, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="`block_size` must divide .*=64 for .* with 32 inputs"):
         td.to_tflite(small_encoder(), tmp_path / "a.tflite", quantize="int4", block_size=64)
 
 
 def test_blocks_are_refused_for_weights_on_the_grid_of_whole_channels(
+    small_encoder: Encoder,
     tmp_path: Path,
 ) -> None:
     model = td.quantize_aware(small_encoder(), bits=4)
@@ -67,11 +61,10 @@ def test_blocks_are_refused_for_weights_on_the_grid_of_whole_channels(
         td.to_tflite(model, tmp_path / "a.tflite", quantize="int4", block_size=32)
 
 
-def test_a_convolution_is_stored_whole_beside_blocks(tmp_path: Path) -> None:
-    model = text_encoder(
-        vocabulary_size=40, sequence_length=8, num_layers=1, hidden_dim=32, intermediate_dim=32,
-        num_classes=3, embedding_dim=20, embedding_window=3, seed=0,
-    )  # fmt: skip
+def test_a_convolution_is_stored_whole_beside_blocks(
+    small_encoder: Encoder, tmp_path: Path
+) -> None:
+    model = small_encoder(embedding_dim=20, embedding_window=3)
     path = td.to_tflite(model, tmp_path / "a.tflite", quantize="int4", block_size=32)
     ids = np.arange(1, 9, dtype="int32")[None]
     td.compare(model, path, ids).assert_close(quantize="int4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,7 @@ needs_quantizer = pytest.mark.skipif(
     reason="needs pip install tfdistill[quantizer]",
 )
 LENGTH, VOCABULARY = 8, 40
-
-
-def small_encoder() -> keras.Model:
-    return text_encoder(
-        vocabulary_size=VOCABULARY,
-        sequence_length=LENGTH,
-        num_layers=1,
-        hidden_dim=32,
-        intermediate_dim=32,
-        num_classes=3,
-        seed=0,
-    )
+Encoder = Callable[..., keras.Model]
 
 
 def trained(model: keras.Model, ids: np.ndarray, *, bits: int) -> keras.Model:
@@ -69,7 +59,7 @@ def stored(path: Path) -> list[TFLiteWeight]:
 @needs_quantizer
 @pytest.mark.parametrize(("bits", "quantize"), [(4, "int4"), (8, "dynamic")])
 def test_the_levels_in_the_file_are_those_that_were_trained(
-    bits: int, quantize: str, ids: np.ndarray, tmp_path: Path
+    small_encoder: Encoder, bits: int, quantize: str, ids: np.ndarray, tmp_path: Path
 ) -> None:
     model = td.strip(trained(small_encoder(), ids, bits=bits))
     path = td.to_tflite(model, tmp_path / "model.tflite", quantize=quantize)
@@ -108,7 +98,9 @@ def test_a_file_of_4_bits_takes_at_most_60_percent_of_8_bits_at_width_128(tmp_pa
 
 
 @needs_quantizer
-def test_a_compressed_model_is_stripped_and_not_changed(ids: np.ndarray, tmp_path: Path) -> None:
+def test_a_compressed_model_is_stripped_and_not_changed(
+    small_encoder: Encoder, ids: np.ndarray, tmp_path: Path
+) -> None:
     compressed = trained(small_encoder(), ids, bits=4)
     before = [variable.numpy().copy() for variable in compressed.variables]
     path = td.to_tflite(compressed, tmp_path / "model.tflite", quantize="int4")
@@ -119,7 +111,9 @@ def test_a_compressed_model_is_stripped_and_not_changed(ids: np.ndarray, tmp_pat
 
 
 @needs_quantizer
-def test_zeros_and_shared_values_survive_in_4_bits(ids: np.ndarray, tmp_path: Path) -> None:
+def test_zeros_and_shared_values_survive_in_4_bits(
+    small_encoder: Encoder, ids: np.ndarray, tmp_path: Path
+) -> None:
     pruned = td.prune_low_magnitude(small_encoder(), sparsity=0.5, steps=2)
     model = td.strip(trained(pruned, ids, bits=4))
     path = td.to_tflite(model, tmp_path / "model.tflite", quantize="int4")
@@ -174,7 +168,9 @@ def test_kernels_of_fewer_than_1024_numbers_stay_float(tmp_path: Path) -> None:
 
 
 @needs_quantizer
-def test_a_bundle_in_4_bits_serves_an_agent(ids: np.ndarray, tmp_path: Path) -> None:
+def test_a_bundle_in_4_bits_serves_an_agent(
+    small_encoder: Encoder, ids: np.ndarray, tmp_path: Path
+) -> None:
     words = {"[PAD]": 0, "[UNK]": 1} | {f"word{index}": index for index in range(2, VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     bundle = td.save_bundle(
@@ -208,7 +204,9 @@ def test_a_table_with_a_call_of_its_own_keeps_it_and_stays_float(
     assert not stored(path)
 
 
-def test_a_model_that_reads_by_lookup_answers_the_same_and_is_as_before(ids: np.ndarray) -> None:
+def test_a_model_that_reads_by_lookup_answers_the_same_and_is_as_before(
+    small_encoder: Encoder, ids: np.ndarray
+) -> None:
     model = small_encoder()
     before = model(ids)
     names = sorted(vars(model.get_layer("token_embedding")))
@@ -234,7 +232,7 @@ def test_a_model_that_was_not_trained_for_4_bits_is_told_apart(
 
 @needs_quantizer
 def test_nothing_is_printed_on_the_way(
-    tmp_path: Path, encoder_file: Path, capfd: pytest.CaptureFixture
+    small_encoder: Encoder, tmp_path: Path, encoder_file: Path, capfd: pytest.CaptureFixture
 ) -> None:
     td.to_tflite(small_encoder(), tmp_path / "model.tflite", quantize="int4")
 
@@ -245,7 +243,7 @@ def test_nothing_is_printed_on_the_way(
 
 
 def test_a_missing_quantizer_is_told_by_its_extra_before_the_work(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small_encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     message = (
@@ -265,6 +263,8 @@ def test_a_file_that_the_quantizer_cannot_read_is_refused() -> None:
 
 
 @needs_quantizer
-def test_calibration_is_refused_with_4_bits(ids: np.ndarray, tmp_path: Path) -> None:
+def test_calibration_is_refused_with_4_bits(
+    small_encoder: Encoder, ids: np.ndarray, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="`calibration` must be None .*quantize='int4'"):
         td.to_tflite(small_encoder(), tmp_path / "a.tflite", quantize="int4", calibration=ids)

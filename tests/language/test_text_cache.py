@@ -52,7 +52,9 @@ def test_ten_thousand_tokens_leave_the_process_as_large_as_it_was(model, tokeniz
     assert pieces > 2_000  # a token is a byte, and several make a character or none
 
 
-def test_a_cache_in_8_bits_is_a_quarter_as_large_and_within_its_steps(model, tokenizer, tmp_path):
+def test_a_cache_in_8_bits_has_a_byte_for_a_number_and_is_within_its_steps(
+    model, tokenizer, tmp_path
+):
     paths = {
         cache: save_language_bundle(
             model, tmp_path / cache, tokenizer=tokenizer, context_length=CONTEXT,

@@ -16,7 +16,7 @@ import numpy as np
 import tokenizers
 
 from tfdistill.agents.tagging import Words, words_of
-from tfdistill.agents.word_reading import WordReader, reads_by_word
+from tfdistill.agents.word_reading import Reading, WordReader, reads_by_word
 
 __all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
 
@@ -110,7 +110,10 @@ class TextEncoder:
             UnusableTextError: If the text cannot be tokenized, or none of its first L tokens is
                 a word or a part of a word that the tokenizer knows.
         """
-        return self.encode_words(text)[0]
+        reading = self._reading(text)
+        if reading is None:
+            return self._row(text, self._encoding(text).ids)
+        return self._row(text, reading.first(self.sequence_length)[0])
 
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
         """Returns the ids of one text, and where its words are.
@@ -124,14 +127,10 @@ class TextEncoder:
         Raises:
             UnusableTextError: As `encode`.
         """
-        if self.reader is not None:
-            reading = self.reader.known(text)
-            if reading is None:
-                with _explained(text):
-                    reading = self.reader.read(text)
-            if reading is not None:
-                ids, words = reading.first(self.sequence_length)
-                return self._row(text, ids), words
+        reading = self._reading(text)
+        if reading is not None:
+            ids, words = reading.first(self.sequence_length)
+            return self._row(text, ids), words
         encoding = self._encoding(text)
         words = words_of(encoding.word_ids, encoding.offsets, length=self.sequence_length)
         return self._row(text, encoding.ids), words
@@ -142,6 +141,13 @@ class TextEncoder:
         ids = list(range(0, size, max(1, size // self.sequence_length)))
         with panics_as_errors():
             return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _reading(self, text: str) -> Reading | None:
+        """Reads the text word by word; None where that is not possible."""
+        if self.reader is None:
+            return None
+        with _explained(text):
+            return self.reader.read(text)
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
         with _explained(text):

@@ -206,13 +206,16 @@ class Plan:
 
     def _ordered(self) -> tuple[tuple[str, ...], ...]:
         left = {step.name: set(sources(step)) - {REQUEST} for step in self.steps}
-        # A sentence is written about what is certain: behind the verdicts on what it reads.
-        for text in (step for step in self.steps if step.kind == "text"):
-            for verdict in (step for step in self.steps if step.kind == "verdict"):
-                if text.name not in verdict.reads and set(text.reads) & (
-                    set(verdict.reads) - {REQUEST}
-                ):
-                    left[text.name].add(verdict.name)
+        verdicts = [step for step in self.steps if step.kind == "verdict"]
+        before, ahead = set[str](), {step.name for step in verdicts}
+        while ahead:
+            before |= ahead
+            ahead = {name for done in ahead for name in left.get(done, ())} - before
+        # What no verdict needs is computed from what the verdicts have let pass.
+        for verdict in verdicts:
+            for name in left.keys() - before:
+                if left[name] & (set(verdict.reads) - {REQUEST}):
+                    left[name] = left[name] | {verdict.name}
         levels = []
         while left:
             ready = tuple(name for name, needed in left.items() if not needed & left.keys())

@@ -87,7 +87,7 @@ class WordReader:
     """Reads texts with a tokenizer that takes them word by word, and remembers words and text.
 
     What the tokenizer makes of a word is the same in every text, so plain texts (printable ASCII)
-    are cut here, and only words that are new are shown to it: a tenth of the time.
+    are cut here, and only words that are new are shown to it.
 
     Not for several threads at once.
 
@@ -155,6 +155,8 @@ class WordReader:
         except Exception:  # the library raises plain Exception: "a" is unknown, and nothing says so
             return None
         inside = [place for place, word in enumerate(encoding.word_ids) if word is not None]
+        if not inside:
+            return None
         return encoding.ids[: inside[0]], encoding.ids[inside[-1] + 1 :]
 
     def _learn(self, word: str) -> list[int]:

@@ -71,14 +71,7 @@ def check_block_size(
             f"`block_size` must be None, or one of {BLOCK_SIZES} with quantize='int4'. Received: "
             f"block_size={block_size!r} with quantize={quantize!r}."
         )
-    kernels = [
-        target
-        for model in models
-        for target in find_targets(model)
-        if target.kind == "kernel"
-        and math.prod(target.matrix_shape) >= _LEAST_NUMBERS
-        and id(target.variable) not in _convolutions(model)
-    ]
+    kernels = [target for model in models for target in _large_kernels(model)]
     for target in kernels:
         if target.matrix_shape[0] % block_size:
             raise ValueError(
@@ -94,10 +87,17 @@ def check_block_size(
         )
 
 
-def _convolutions(model: keras.Model) -> set[int]:
-    """Tells the kernels that are stored whole: blocks are for matrix products."""
+def _large_kernels(model: keras.Model) -> list[Target]:
+    """Lists the kernels that are stored in blocks: those of convolutions are not."""
     kinds = keras.layers.Conv1D | keras.layers.Conv2D | keras.layers.Conv3D
-    return {id(layer.kernel) for layer in model._flatten_layers() if isinstance(layer, kinds)}
+    whole = {id(layer.kernel) for layer in model._flatten_layers() if isinstance(layer, kinds)}
+    return [
+        target
+        for target in find_targets(model)
+        if target.kind == "kernel"
+        and math.prod(target.matrix_shape) >= _LEAST_NUMBERS
+        and id(target.variable) not in whole
+    ]
 
 
 def _is_on_grid(target: Target) -> bool:
