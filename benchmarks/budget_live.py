@@ -23,9 +23,9 @@ import numpy as np
 
 from tfdistill import rl
 from tfdistill.agents import Budget, LearnedPolicy, Plan, Step, Team
-from tfdistill.agents.messages import plain_value
-from tfdistill.agents.team_folder import open_team
-from tfdistill.rl.contest import best_guide
+from tfdistill.agents.team.folder import open_team
+from tfdistill.agents.team.messages import plain_value
+from tfdistill.rl.budget.baselines import best_guide
 
 SIZE = 20
 PLAN = Plan(

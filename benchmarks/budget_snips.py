@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from tfdistill import rl
-from tfdistill.rl.contest import best_guide, rules
+from tfdistill.rl.budget.baselines import best_guide, rules
 
 SIZE = 20
 ALONE = " alone"  # learned from nothing; without it, from the best rule

@@ -23,10 +23,12 @@ from typing import Any
 
 from pool_sides import make_student, make_texts
 
-from tfdistill.agents import Agent, AgentPool, QuarantinedTextError, ray_session, ray_worker
+from tfdistill.agents import Agent, AgentPool, QuarantinedTextError
+from tfdistill.agents.on_ray import actors
+from tfdistill.cluster import session
 
 POISON = "w13 poison"
-_make_pool_worker = ray_worker.make_pool_worker
+_make_pool_worker = actors.make_pool_worker
 
 
 def deadly_worker() -> type:
@@ -77,7 +79,7 @@ def main() -> None:
     parser.add_argument("--soak-seconds", type=float, default=0.0)
     parser.add_argument("--kill-every", type=float, default=1.0)
     options = parser.parse_args()
-    ray_worker.make_pool_worker = deadly_worker
+    actors.make_pool_worker = deadly_worker
     with tempfile.TemporaryDirectory() as scratch:
         bundle = make_student(Path(scratch), layers=2, width=128)
         texts = make_texts(997)
@@ -150,7 +152,7 @@ def trial(
 
 def lose_a_node(bundle: Path, texts: list[str], wanted: list[Any], *, count: int) -> str:
     """Answers texts on a cluster of two nodes and takes one away in the middle."""
-    ray = ray_session.import_ray()
+    ray = session.import_ray()
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -193,7 +195,7 @@ def summary(
 
 def private_bytes() -> int:
     """Returns the private memory of this process."""
-    from tfdistill.agents.memory import memory_of
+    from tfdistill.agents.execution.stats import memory_of
 
     return memory_of(os.getpid())["private_bytes"] or 0
 

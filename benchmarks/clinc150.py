@@ -30,7 +30,7 @@ from clinc150_teacher import Teacher, best_teacher
 from clinc150_texts import LENGTH, SPECIAL, Intents, augment, load, word_vectors
 
 import tfdistill as td
-from tfdistill.answers.top_k import INPUTS
+from tfdistill.distill.teacher_cache.logit_records import INPUTS
 from tfdistill.students import any_length, shared_rows, start_embedding, text_encoder
 
 BATCH, TEMPERATURE = 64, 2.0

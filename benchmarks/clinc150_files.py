@@ -10,7 +10,7 @@ import numpy as np
 
 import tfdistill as td
 from tfdistill import teachers
-from tfdistill.interpreter import Interpreter
+from tfdistill.runtime.interpreter import Interpreter
 
 LENGTHS, ROWS = (6, 8, 10, 12, 14, 17, 20, 24), 64
 

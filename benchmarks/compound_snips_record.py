@@ -28,8 +28,8 @@ from compound_snips_data import Part, Request, make_requests
 from compound_snips_teams import TIERS
 
 from tfdistill.agents import Question, Span, Team
-from tfdistill.agents.messages import plain_value
-from tfdistill.agents.team_folder import open_team
+from tfdistill.agents.team.folder import open_team
+from tfdistill.agents.team.messages import plain_value
 
 STEPS = ("parts", "intent", "slots")
 COUNTS = {"dev": 2000, "test": 1500}

@@ -15,7 +15,7 @@ from compound_snips_data import Request, make_requests
 from compound_snips_teams import TIERS
 
 from tfdistill.agents import TeamResult, ThresholdPolicy
-from tfdistill.agents.team_folder import open_team
+from tfdistill.agents.team.folder import open_team
 
 TIMED = 60  # requests of a turn
 REPEATS = 9

@@ -18,13 +18,8 @@ from compound_snips_data import INTENTS, Slot, Utterance, cover
 from compound_snips_tags import REQUEST_LENGTH, SPLIT_TAGS, Rows, batches, make_rows
 from tokenizers import Tokenizer
 
-from tfdistill.students import (
-    DistilledLoss,
-    at_length,
-    multi_head_encoder,
-    pack_targets,
-    start_embedding,
-)
+from tfdistill.distill import DistilledLoss, pack_targets
+from tfdistill.students import at_length, multi_head_encoder, start_embedding
 
 SIZES = {
     "tiny": {"embedding_dim": 8, "num_layers": 1, "hidden_dim": 32, "intermediate_dim": 64},

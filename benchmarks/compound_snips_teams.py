@@ -14,8 +14,8 @@ from compound_snips_tags import PART_LENGTH, REQUEST_LENGTH, SPLIT_TAGS, make_ro
 
 import tfdistill as td
 from tfdistill.agents import Plan, Step
-from tfdistill.agents.team_folder import save_team
-from tfdistill.agents.verifier import compatible_labels
+from tfdistill.agents.team.folder import save_team
+from tfdistill.agents.team.verifier import compatible_labels
 from tfdistill.students import at_length
 
 TIERS = ("tiny", "small", "teacher")

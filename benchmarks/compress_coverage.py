@@ -12,7 +12,7 @@ import numpy as np
 import tf_keras
 
 import tfdistill as td
-from tfdistill._keras import tfmot
+from tfdistill.introspection.backend import tfmot
 
 Fit = Callable[[], object]
 WIDTHS = (256, 256, 256, 10)

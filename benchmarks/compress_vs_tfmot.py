@@ -28,8 +28,8 @@ from compress_coverage import BATCH, WIDTHS, Fit, coverage_table, dense, fit_of
 from tqdm.auto import tqdm
 
 import tfdistill as td
-from tfdistill._keras import tfmot
 from tfdistill.compress import Prune, Quantize
+from tfdistill.introspection.backend import tfmot
 from tfdistill.students import text_encoder
 
 

@@ -14,8 +14,8 @@ import statistics
 from pathlib import Path
 
 from tfdistill.datasets import load_reuters
-from tfdistill.demo import run_demo
-from tfdistill.demo.training import Recipe
+from tfdistill.pipelines import run_demo
+from tfdistill.pipelines.training import Recipe
 
 STAGES = ("teacher", "tfidf", "control", "distilled", "compressed", "tflite")
 

@@ -21,10 +21,10 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from tfdistill.agents.text_cache import TextCache
 from tfdistill.export import language_to_tflite
-from tfdistill.interpreter import Interpreter
 from tfdistill.language import Writer
+from tfdistill.runtime.interpreter import Interpreter
+from tfdistill.runtime.kv_cache import TextCache
 from tfdistill.students import causal_lm
 
 SIZES = {

@@ -23,7 +23,7 @@ from typing import Any
 from pool_sides import make_student, make_texts, open_sides
 
 from tfdistill.agents import AgentPool
-from tfdistill.agents.latencies import percentile
+from tfdistill.agents.execution.stats import percentile
 
 # How many texts a turn has, where not all of them.
 FEWER = {"Keras actors in turns, 1 text": 16, "Keras actors in turns, 32 texts": 128}

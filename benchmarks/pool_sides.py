@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.agents import Agent, AgentPool, RayAgent, ray_process
+from tfdistill.agents import Agent, AgentPool, RayAgent
+from tfdistill.agents.on_ray import worker_process
 
-ray_process.READY_S = 300.0  # a busy machine takes minutes to start processes
+worker_process.READY_S = 300.0  # a busy machine takes minutes to start processes
 
 LENGTH, WORDS, CLASSES = 64, 8000, 20
 AGENTS = 2

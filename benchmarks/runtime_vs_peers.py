@@ -218,7 +218,7 @@ def sides(folder: Path, ids: np.ndarray, *, threads: int) -> dict[str, Callable[
     import onnxruntime
 
     import tfdistill.students  # noqa: F401  Keras finds its layers by name
-    from tfdistill.interpreter import Interpreter
+    from tfdistill.runtime.interpreter import Interpreter
 
     model = keras.saving.load_model(folder / "student.keras")
     calls: dict[str, Callable[[], np.ndarray]] = {}

@@ -20,7 +20,7 @@ import keras
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tfdistill as td
-from tfdistill.agents.heads import HeadFile
+from tfdistill.agents.team.heads import HeadFile
 from tfdistill.students import head_signatures, multi_head_encoder
 
 LENGTH, VOCABULARY = 48, 4000

@@ -19,13 +19,8 @@ import numpy as np
 from smollm2_news import TRAIN_ROWS, News, build_cache, cut_teacher, load_news, load_teacher
 
 import tfdistill as td
-from tfdistill.compress.copying import copy_model
-from tfdistill.language import (
-    LanguageScores,
-    language_model,
-    next_tokens,
-    score_language_model,
-)
+from tfdistill.introspection.clone import copy_model
+from tfdistill.language import LanguageScores, language_model, next_tokens, score_language_model
 
 FOLDER = Path("runs/smollm2")
 MODELS = ("healed", "twin", "four_bits")

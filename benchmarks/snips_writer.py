@@ -23,7 +23,7 @@ from compound_snips_data import Utterance, load, make_requests
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tfdistill.agents import Generator, Plan, Step, Team, frame_prompt, slot_coverage
-from tfdistill.agents.team_folder import open_team, save_team
+from tfdistill.agents.team.folder import open_team, save_team
 from tfdistill.export import save_language_bundle
 from tfdistill.language import IGNORED, prompted_rows
 from tfdistill.rl import cluster_interval

@@ -21,11 +21,11 @@ import keras
 import numpy as np
 from stories_text import BEGIN, load_stories
 
-from tfdistill.agents.sampling import draw, next_probabilities
-from tfdistill.agents.speculative import SpeculativeText
-from tfdistill.agents.text_cache import TextCache
+from tfdistill.agents.generation.sampling import draw, next_probabilities
+from tfdistill.agents.generation.speculative import SpeculativeText
 from tfdistill.export import language_to_tflite
-from tfdistill.interpreter import Interpreter
+from tfdistill.runtime.interpreter import Interpreter
+from tfdistill.runtime.kv_cache import TextCache
 
 CONTEXT, TOKENS, TURNS, PROPOSED = 256, 200, 9, 4
 

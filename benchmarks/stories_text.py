@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tfdistill.language import write
-from tfdistill.language.pretrained import half_split
+from tfdistill.language.gguf_model import half_split
 from tfdistill.students import causal_lm
 
 BEGIN = 1  # the id that each story begins with

@@ -51,8 +51,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 import tfdistill as td
 from tfdistill import datasets, students
 from tfdistill.agents import Agent
-from tfdistill.export import open_bundle, save_bundle
-from tfdistill.interpreter import Interpreter
+from tfdistill.bundles import open_bundle
+from tfdistill.export import save_bundle
+from tfdistill.runtime.interpreter import Interpreter
 
 tf.get_logger().setLevel("ERROR")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-LINES = 300
+LINES = 500
+FILES_IN_A_FOLDER = 16  # besides `__init__`
+ON_TOP = {"__init__.py", "_version.py"}
 SAYS_NOTHING = {"base", "common", "config", "constants", "helpers", "misc", "registry", "utils"}
-MAY_PRINT = {"tfdistill/cli.py"}
+MAY_PRINT = {"tfdistill/cli/application.py"}
 DANGEROUS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 
 
@@ -30,14 +33,37 @@ def named_for_nothing(root: Path) -> list[str]:
 
 
 def too_deep(root: Path) -> list[str]:
-    # tfdistill/room/file.py is as deep as it goes.
+    # tfdistill/room/sub_room/file.py is as deep as it goes.
     files = [path.relative_to(root) for path in python_files(root, "tfdistill")]
-    return [path.as_posix() for path in files if len(path.parts) > 3]
+    return [path.as_posix() for path in files if len(path.parts) > 4]
 
 
-def lonely(root: Path) -> list[str]:
+def loose(root: Path) -> list[str]:
+    return [path.name for path in (root / "tfdistill").glob("*.py") if path.name not in ON_TOP]
+
+
+def crowded(root: Path) -> list[str]:
     folders = {path.parent for path in python_files(root, "tfdistill")}
-    return sorted(path.name for path in folders if len(list(path.glob("*.py"))) < 3)
+    counts = {f.name: len([p for p in f.glob("*.py") if p.stem != "__init__"]) for f in folders}
+    return [f"{name}: {count}" for name, count in counts.items() if count > FILES_IN_A_FOLDER]
+
+
+def without_a_room(root: Path) -> list[str]:
+    # tests/room/sub_room mirrors tfdistill/room/sub_room.
+    folders = {path.parent for path in python_files(root, "tests") if path.match("test_*.py")}
+    places = {folder.relative_to(root / "tests").as_posix() for folder in folders} - {".", "tools"}
+    return sorted(place for place in places if not (root / "tfdistill" / place).is_dir())
+
+
+def private_imports(root: Path) -> list[str]:
+    """Finds private names that a file of the package imports from another file of it."""
+    found = []
+    for path in python_files(root, "tfdistill"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tfdistill."):
+                private = [alias.name for alias in node.names if re.match("_[^_]", alias.name)]
+                found += [f"{path.name}:{name}" for name in private]
+    return found
 
 
 def names_used_twice(root: Path) -> list[str]:
@@ -73,7 +99,18 @@ def _faults(node: ast.AST, *, may_print: bool) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "rule", [too_long, named_for_nothing, too_deep, lonely, names_used_twice, forbidden_code]
+    "rule",
+    [
+        too_long,
+        named_for_nothing,
+        too_deep,
+        loose,
+        crowded,
+        without_a_room,
+        private_imports,
+        names_used_twice,
+        forbidden_code,
+    ],
 )
 def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[str]]):
     assert rule(CHECKOUT) == []
@@ -82,10 +119,17 @@ def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[str]]):
 @pytest.mark.parametrize(
     ("rule", "file", "content", "expected"),
     [
-        (too_long, "tfdistill/a.py", "\n" * 301, ["a.py: 301"]),
+        (too_long, "tfdistill/a.py", "\n" * 501, ["a.py: 501"]),
         (named_for_nothing, "tfdistill/rl/utils.py", "", ["utils.py"]),
-        (too_deep, "tfdistill/a/b/c.py", "", ["tfdistill/a/b/c.py"]),
-        (lonely, "tfdistill/a/b.py", "", ["a"]),
+        (too_deep, "tfdistill/a/b/c/d.py", "", ["tfdistill/a/b/c/d.py"]),
+        (loose, "tfdistill/a.py", "", ["a.py"]),
+        (without_a_room, "tests/a/test_b.py", "", ["a"]),
+        (
+            private_imports,
+            "tfdistill/a/b.py",
+            "from tfdistill.c.d import _e, f\nfrom os import _exit",
+            ["b.py:_e"],
+        ),
         (forbidden_code, "tfdistill/a.py", "assert x", ["tfdistill/a.py:assert"]),
         (
             forbidden_code,
@@ -93,7 +137,7 @@ def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[str]]):
             "print(eval(x))",
             ["tfdistill/a.py:print", "tfdistill/a.py:eval"],
         ),
-        (forbidden_code, "tfdistill/cli.py", "print(x)", []),
+        (forbidden_code, "tfdistill/cli/application.py", "print(x)", []),
         (
             forbidden_code,
             "tfdistill/a.py",
@@ -125,3 +169,11 @@ def test_names_used_twice_are_found(tmp_path: Path):
         (tmp_path / folder / "test_x.py").write_text("")
 
     assert names_used_twice(tmp_path) == ["test_x.py"]
+
+
+def test_a_crowded_folder_is_found(tmp_path: Path):
+    (tmp_path / "tfdistill" / "a").mkdir(parents=True)
+    for number in range(17):
+        (tmp_path / "tfdistill" / "a" / f"file_{number}.py").write_text("")
+
+    assert crowded(tmp_path) == ["a: 17"]

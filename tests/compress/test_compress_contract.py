@@ -12,8 +12,8 @@ import pytest
 
 from tfdistill import prune_low_magnitude, quantize_aware, strip
 from tfdistill.compress import Compressed, Prune, Quantize
-from tfdistill.compress.clustering import Cluster
-from tfdistill.compress.targets import Target, find_targets
+from tfdistill.compress.clustering.cluster import Cluster
+from tfdistill.introspection.weights import Target, find_targets
 
 STEPS = 6  # of which the first half are made before the model goes through a file
 

@@ -8,7 +8,7 @@ import pytest
 import tf_keras
 
 import tfdistill as td
-from tfdistill._keras import tfmot
+from tfdistill.introspection.backend import tfmot
 
 STEPS = 50
 

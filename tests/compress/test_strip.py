@@ -8,7 +8,7 @@ import pytest
 import tf_keras
 
 from tfdistill import prune_low_magnitude, quantize_aware, strip
-from tfdistill._keras import tfmot
+from tfdistill.introspection.backend import tfmot
 
 DOORS = [prune_low_magnitude, quantize_aware, strip]
 

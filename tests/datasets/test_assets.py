@@ -16,12 +16,12 @@ from tfdistill.datasets import (
     SMOLLM2,
     Asset,
     AssetError,
-    archive,
-    cache_dir,
+    assets,
     extract,
     open_asset,
     read_member,
 )
+from tfdistill.files import cache_dir
 
 
 def test_read_member_returns_the_bytes(stored: Asset):
@@ -113,7 +113,7 @@ def test_full_disk_during_unpacking_leaves_no_folder(
         sink.write(source.read(10))
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(archive.shutil, "copyfileobj", full)
+    monkeypatch.setattr(assets.shutil, "copyfileobj", full)
 
     with pytest.raises(AssetError, match="No space left for"):
         extract(stored)
@@ -123,15 +123,15 @@ def test_full_disk_during_unpacking_leaves_no_folder(
 def test_folder_that_another_process_made_meanwhile_is_kept(
     stored: Asset, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real = archive.shutil.copyfileobj
+    real = assets.shutil.copyfileobj
     other = []
 
     def after_the_other(source: object, sink: object) -> None:
-        monkeypatch.setattr(archive.shutil, "copyfileobj", real)
+        monkeypatch.setattr(assets.shutil, "copyfileobj", real)
         other.append((extract(stored) / "numbers.txt").stat().st_ino)
         real(source, sink)
 
-    monkeypatch.setattr(archive.shutil, "copyfileobj", after_the_other)
+    monkeypatch.setattr(assets.shutil, "copyfileobj", after_the_other)
 
     assert [(extract(stored) / "numbers.txt").stat().st_ino] == other
     assert len(list(cache.iterdir())) == 2

@@ -17,14 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tfdistill.datasets import (
-    Asset,
-    AssetError,
-    AssetUnreachableError,
-    assets,
-    download,
-    fetch,
-)
+from tfdistill.datasets import Asset, AssetError, AssetUnreachableError, assets, download, fetch
 from tfdistill.datasets.download import _bytes_in
 
 FETCH = """

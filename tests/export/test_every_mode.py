@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tfdistill.export import compare, to_tflite
-from tfdistill.export.calibration import CALIBRATED
-from tfdistill.export.clipped_masks import clipped_masks
+from tfdistill.export.convert.attention_masks import clipped_masks
+from tfdistill.export.convert.calibration import CALIBRATED
 from tfdistill.export.tflite import MODES
 from tfdistill.students import text_encoder
 

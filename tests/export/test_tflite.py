@@ -11,7 +11,7 @@ import pytest
 
 from tfdistill import compress
 from tfdistill.export import compare, to_tflite
-from tfdistill.interpreter import Interpreter
+from tfdistill.runtime.interpreter import Interpreter
 
 KINDS = ["encoder", "convolution", "bert", "subclassed"]
 

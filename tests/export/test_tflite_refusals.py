@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tfdistill.export import to_tflite
-from tfdistill.interpreter import Interpreter
+from tfdistill.runtime.interpreter import Interpreter
 
 
 def dense_model(kernel: np.ndarray, bias: np.ndarray | None = None) -> keras.Model:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfdistill.language import gguf_tokenizer, language_model, load_gguf, read_gguf
-from tfdistill.language.pretrained import half_split
+from tfdistill.language.gguf_model import half_split
 
 
 def llama_logits(tensors: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:

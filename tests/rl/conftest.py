@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tfdistill.rl.record import TeamRecord
+from tfdistill.rl.budget.record import TeamRecord
 
 
 def generated_record(count: int = 400, *, seed: int = 0, parts: int = 2) -> TeamRecord:

@@ -26,7 +26,7 @@ def served_team(served_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory)
     import numpy as np
 
     from tfdistill.agents import Plan, Step
-    from tfdistill.agents.team_folder import save_team
+    from tfdistill.agents.team.folder import save_team
     from tfdistill.export import to_tflite
 
     ids = keras.Input((4,), dtype="int32", name="ids")

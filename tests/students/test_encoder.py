@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tfdistill.compress import Compressed, Quantize, strip
-from tfdistill.compress.targets import find_targets
 from tfdistill.export import compare, to_tflite
+from tfdistill.introspection.weights import find_targets
 from tfdistill.students import MaskedMax, any_length, at_length, text_encoder
 
 SIZES = {

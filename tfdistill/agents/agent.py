@@ -13,12 +13,12 @@ from typing import Literal, overload
 
 import numpy as np
 
-from tfdistill.agents.encoding import TextEncoder
-from tfdistill.agents.shipping import own_cache
-from tfdistill.agents.units import predict_each
-from tfdistill.export.bundle import Bundle, open_bundle
-from tfdistill.interpreter import Interpreter, TensorSpec
-from tfdistill.shared_interpreter import SharedInterpreter
+from tfdistill.agents.execution.servable import predict_each
+from tfdistill.agents.tokenization.text_encoder import TextEncoder
+from tfdistill.bundles.classifier import Bundle, open_bundle
+from tfdistill.cluster.shipping import own_cache
+from tfdistill.runtime.interpreter import Interpreter, TensorSpec
+from tfdistill.runtime.shared_weights import SharedInterpreter
 
 __all__ = ["Agent", "Prediction"]
 
@@ -51,8 +51,8 @@ class Agent:
             hash before it is used.
         threads: Threads for one call of the model. Small models run fastest with 1.
         shared_weights: Whether the weights that the processor works with are kept once per machine
-            (see `tfdistill.shared_interpreter`) and not in each process. It takes effect from 8 MB
-            on; a smaller model has nothing to gain. The answers are equal.
+            (see `tfdistill.runtime.shared_weights`) and not in each process. It takes effect from
+            8 MB on; a smaller model has nothing to gain. The answers are equal.
 
     Attributes:
         bundle: The opened `Bundle`.

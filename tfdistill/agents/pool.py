@@ -3,26 +3,33 @@
 One interface over three ways to run. "inline" is a plain loop; "threads" uses all cores of one
 machine and costs nothing to start; "ray" runs each agent in a process of its own, here or on other
 machines, and survives their death. The answers are equal in all three.
+
+Texts in, answers out, while both are still coming: the loops behind `AgentPool.map`.
+
+Both read the source at most `window` texts ahead, so an endless one is no trouble, and both take
+back what nobody has begun when the reader stops early.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import queue
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, Literal
 
-from tfdistill.agents import streaming
-from tfdistill.agents.encoding import check_text, check_texts
-from tfdistill.agents.executors import on_lane
-from tfdistill.agents.memory import total_memory
-from tfdistill.agents.opening import check_count, open_executor
-from tfdistill.agents.work import CLOSED
+from tfdistill.agents.execution.executors import on_lane
+from tfdistill.agents.execution.stats import total_memory
+from tfdistill.agents.execution.work_queue import CLOSED
+from tfdistill.agents.executor_choice import check_count, open_executor
+from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_text, check_texts
 
-__all__ = ["AgentPool"]
+__all__ = ["AgentPool", "as_completed", "in_order"]
 
 
 class AgentPool:
@@ -161,7 +168,7 @@ class AgentPool:
             An iterator over one answer per text.
         """
         self._check_open()
-        return streaming.in_order(
+        return in_order(
             texts,
             submit=self.submit,
             window=self.max_in_flight,
@@ -178,7 +185,7 @@ class AgentPool:
             An iterator over pairs: the position of a text, and its future, which is done.
         """
         self._check_open()
-        return streaming.as_completed(texts, submit=self.submit, window=self.max_in_flight)
+        return as_completed(texts, submit=self.submit, window=self.max_in_flight)
 
     def scale(self, num_agents: int) -> None:
         """Changes the number of agents while the pool goes on answering.
@@ -254,3 +261,83 @@ class AgentPool:
         # `detach` gives None to all but the first caller.
         if self._finalizer.detach() is not None:
             self._opened.shut_down(cancel=cancel, patience_s=None)
+
+
+_GATHER_S = 0.05
+
+Submit = Callable[[str], "Future[Any]"]
+
+
+def in_order(
+    texts: Iterable[str], *, submit: Submit, window: int, return_exceptions: bool
+) -> Iterator[Any]:
+    """Yields the answer of each text, in the order of the texts.
+
+    Args:
+        texts: Any iterable of str.
+        submit: Hands a text over and returns the future of its answer.
+        window: How many texts may be handed over and not yet yielded.
+        return_exceptions: Whether an error takes the place of an answer, or is raised.
+    """
+    handed: deque[tuple[int, Future[Any]]] = deque()
+    try:
+        for index, text in enumerate(texts):
+            check_text(text, argument=f"texts[{index}]")
+            handed.append((index, submit(text)))
+            while handed and (handed[0][1].done() or len(handed) >= window):
+                yield _next_answer(handed, return_exceptions=return_exceptions)
+        while handed:
+            yield _next_answer(handed, return_exceptions=return_exceptions)
+    finally:
+        for _, future in handed:
+            future.cancel()
+
+
+def as_completed(
+    texts: Iterable[str], *, submit: Submit, window: int
+) -> Iterator[tuple[int, Future[Any]]]:
+    """Yields the position and the future of each text, as soon as its answer is there.
+
+    Args:
+        texts: Any iterable of str.
+        submit: Hands a text over and returns the future of its answer.
+        window: How many texts may be handed over and not yet yielded.
+    """
+    done: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
+    waiting: dict[int, Future[Any]] = {}
+    try:
+        for index, text in enumerate(texts):
+            check_text(text, argument=f"texts[{index}]")
+            waiting[index] = submit(text)
+            waiting[index].add_done_callback(functools.partial(_put, done, index))
+            while waiting and (not done.empty() or len(waiting) >= window):
+                pair = done.get()
+                del waiting[pair[0]]
+                yield pair
+        while waiting:
+            pair = done.get()
+            del waiting[pair[0]]
+            yield pair
+    finally:
+        for future in waiting.values():
+            future.cancel()
+
+
+def _put(done: queue.SimpleQueue[tuple[int, Future[Any]]], index: int, future: Future[Any]) -> None:
+    done.put((index, future))
+
+
+def _next_answer(handed: deque[tuple[int, Future[Any]]], *, return_exceptions: bool) -> Any:
+    """Takes the first future of the window and returns its answer, or raises its error."""
+    if not handed[0][1].done():
+        # Woken for each answer, this thread would compete with the agents for Python's lock.
+        wait([handed[len(handed) // 2][1]], timeout=_GATHER_S)
+    index, future = handed.popleft()
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, UnusableTextError):
+        error = error.named(f"texts[{index}]")
+    if return_exceptions and isinstance(error, Exception):
+        return error
+    raise error

@@ -1,37 +1,22 @@
-"""Makes a trained Keras 3 model smaller: a model goes in, a model comes out.
+"""Makes a Keras 3 model smaller: a model goes in, a model comes out.
 
 `prune_low_magnitude`, `cluster_weights` and `quantize_aware` return a `Compressed` model to train;
 `strip` turns it into a plain one. Techniques compose in the order in which they are applied.
 
-`survey` counts what is in a model or a file, `check_survival` raises where a promise is gone, and
-`sensitivity` measures which layer bears what and proposes a recipe for a size.
+`share_layers` gives several blocks one set of weights; `factorize_embedding` and `tie_embeddings`
+make tables smaller. `drop_layers`, `prune_heads`, `prune_ffn` and `prune_vocabulary` take parts
+out, by importance measured on calibration data: they return the smaller model and a `Removal`.
+Unlike zeros, what is taken out makes a TFLite file faster as well as smaller.
+
+`survey` counts what is in a model or a file, `check_survival` raises where a guarantee is gone,
+and `sensitivity` measures how much accuracy each layer loses and proposes a recipe for a size.
 """
 
-from tfdistill.compress.clustering import Cluster, cluster_weights
-from tfdistill.compress.layer_sensitivity import Sensitivity, SensitivityRow, sensitivity
-from tfdistill.compress.promises import check_survival
-from tfdistill.compress.pruning import Prune, prune_low_magnitude
-from tfdistill.compress.quantization import Quantize, fake_quantize, quantize_aware
-from tfdistill.compress.survival import Survey, TensorSurvey, survey
-from tfdistill.compress.technique import WeightTransform
-from tfdistill.compress.transform import Compressed, strip
+import lazy_loader
 
-__all__ = [
-    "Cluster",
-    "Compressed",
-    "Prune",
-    "Quantize",
-    "Sensitivity",
-    "SensitivityRow",
-    "Survey",
-    "TensorSurvey",
-    "WeightTransform",
-    "check_survival",
-    "cluster_weights",
-    "fake_quantize",
-    "prune_low_magnitude",
-    "quantize_aware",
-    "sensitivity",
-    "strip",
-    "survey",
-]
+# Keras finds the classes of a `.keras` file by the names that importing them registers.
+from tfdistill.compress.clustering import cluster as _cluster  # noqa: F401
+from tfdistill.compress.pruning import prune as _prune  # noqa: F401
+from tfdistill.compress.quantization import weights as _weights  # noqa: F401
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

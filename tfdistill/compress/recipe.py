@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfdistill.compress.targets import Target, select
 from tfdistill.compress.technique import WeightTransform
+from tfdistill.introspection.weights import Target, select
 
 __all__ = ["check_order", "check_recipe", "insert"]
 

@@ -10,6 +10,8 @@ about the same weight.
 
 A technique of your own that promises nothing may stand before every other, and one that keeps
 nothing may stand after none that promises.
+
+How state is moved inside a training step: under a strategy, and under a condition.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ import contextlib
 import copy
 import inspect
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from tfdistill.compress.targets import Patterns, Target
+from tfdistill.introspection.weights import Patterns, Target
 
 if TYPE_CHECKING:
-    from tfdistill.compress.transform import Compressed
+    from tfdistill.compress.compressed_model import Compressed
 
-__all__ = ["WeightSlot", "WeightTransform"]
+__all__ = ["WeightSlot", "WeightTransform", "move_if", "move_once"]
 
 
 class WeightTransform:
@@ -153,3 +155,38 @@ class WeightSlot:
     def shortfall(self) -> str | None:
         """Says what was promised and not reached yet, or None."""
         return None
+
+
+def move_once(move: Callable[[], None]) -> None:
+    """Moves state once for all replicas; a condition around an assignment needs that.
+
+    Args:
+        move: Assigns variables; called now.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        move()
+    else:
+        context.merge_call(lambda strategy: move())
+
+
+def move_if(condition: tf.Tensor, move: Callable[[], None]) -> None:
+    """Moves state if a condition holds when the step runs.
+
+    Args:
+        condition: Boolean scalar.
+        move: Assigns variables.
+
+    Example:
+        >>> number = tf.Variable(1)
+        >>> move_if(number > 1, lambda: number.assign(0))
+        >>> move_if(number < 2, lambda: number.assign(5))
+        >>> int(number)
+        5
+    """
+
+    def moved() -> tf.Tensor:
+        move()
+        return tf.constant(True)
+
+    tf.cond(condition, moved, lambda: tf.constant(False))

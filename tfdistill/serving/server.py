@@ -8,10 +8,11 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-from tfdistill.agents import ray_session, ray_worker
-from tfdistill.agents.opening import check_count
-from tfdistill.agents.ray_process import last_line
-from tfdistill.agents.units import open_unit
+from tfdistill.agents.execution.servable import open_unit
+from tfdistill.agents.executor_choice import check_count
+from tfdistill.agents.on_ray import actors
+from tfdistill.agents.on_ray.worker_process import last_line
+from tfdistill.cluster import session
 
 __all__ = ["Server"]
 
@@ -79,14 +80,14 @@ class Server:
         self._serve = serve
         # Ray gives its proxy 5 s to start, which a busy machine does not keep.
         os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "300")
-        self._session = ray_session.acquire()
-        ray = ray_session.import_ray()
+        self._session = session.acquire()
+        ray = session.import_ray()
         try:
             from tfdistill.serving.deployment import make_application
 
             application = make_application(
-                ray_worker.ship(ray, folder),
-                package_root=ray_worker.PACKAGE_ROOT,
+                actors.ship(ray, folder),
+                package_root=actors.PACKAGE_ROOT,
                 num_replicas=num_replicas,
                 max_batch_size=max_batch_size,
                 batch_wait_s=batch_wait_s,
@@ -111,11 +112,11 @@ class Server:
             return
         serve, self._serve = self._serve, None
         try:
-            if ray_session.import_ray().is_initialized():
+            if session.import_ray().is_initialized():
                 serve.shutdown()
         finally:
             if self._session is not None:
-                ray_session.release(self._session)
+                session.release(self._session)
 
     def __enter__(self) -> Server:
         return self

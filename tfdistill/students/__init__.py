@@ -1,50 +1,14 @@
-"""Small models to distil into, and what brings a teacher's knowledge into their start."""
+"""Small models to distill into, and what starts them from the teacher's knowledge.
 
-from tfdistill.students.averaging import average_students, average_weights
-from tfdistill.students.blocks import (
-    EncoderBlock,
-    MaskedMax,
-    MaskedMean,
-    PositionEmbedding,
-    TokenLookup,
-)
-from tfdistill.students.byte_bpe import cut_byte_bpe
-from tfdistill.students.causal import causal_lm
-from tfdistill.students.decoder import DecoderBlock
-from tfdistill.students.encoder import any_length, text_encoder
-from tfdistill.students.heads import (
-    at_length,
-    head_signatures,
-    multi_head_encoder,
-    token_tagger,
-)
-from tfdistill.students.initialize import principal_components, start_embedding, token_features
-from tfdistill.students.multitask import DistilledLoss, pack_targets
-from tfdistill.students.vocabulary import cut_vocabulary, encode, shared_rows
+`text_encoder` classifies texts, `multi_head_encoder` answers several questions about one text,
+`token_tagger` labels words, `causal_lm` writes. `cut_vocabulary` and `cut_byte_bpe` make the
+teacher's tokenizer smaller, `start_embedding` brings the teacher's embeddings to the student's
+width.
+"""
 
-__all__ = [
-    "DecoderBlock",
-    "DistilledLoss",
-    "EncoderBlock",
-    "MaskedMax",
-    "MaskedMean",
-    "PositionEmbedding",
-    "TokenLookup",
-    "any_length",
-    "at_length",
-    "average_students",
-    "average_weights",
-    "causal_lm",
-    "cut_byte_bpe",
-    "cut_vocabulary",
-    "encode",
-    "head_signatures",
-    "multi_head_encoder",
-    "pack_targets",
-    "principal_components",
-    "shared_rows",
-    "start_embedding",
-    "text_encoder",
-    "token_features",
-    "token_tagger",
-]
+import lazy_loader
+
+# Keras finds the classes of a `.keras` file by the names that importing them registers.
+from tfdistill.students import decoder_blocks as _decoder, encoder_blocks as _encoder  # noqa: F401
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

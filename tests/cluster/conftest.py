@@ -1,0 +1,8 @@
+"""Fixtures of this folder's tests; they are described where they come from."""
+
+from shared_fixtures.agents_at_work import (  # noqa: F401
+    bundle,
+    keras_model,
+    texts,
+    tokenizer,
+)

@@ -1,0 +1,76 @@
+"""What is held out was not trained on, and every class trains."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from tfdistill.datasets import contradictions, hold_out
+
+ROWS = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz")), min_size=6, max_size=40
+)
+
+
+def test_the_share_is_that_of_each_class():
+    texts = [f"{label}{index}" for label, count in (("x", 10), ("y", 20)) for index in range(count)]
+    data = hold_out(texts, [text[0] for text in texts], share=0.2, seed=3)
+
+    held = [text[0] for text in data.test_texts]
+    assert (held.count("x"), held.count("y"), len(data.train_texts)) == (2, 4, 24)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ROWS, st.integers(0, 3), st.floats(0.1, 0.9))
+def test_no_text_is_on_both_sides_with_one_label_and_none_is_lost(rows, seed, share):
+    texts, labels = zip(*rows, strict=True)
+    try:
+        data = hold_out(texts, labels, share=share, seed=seed)
+    except ValueError as error:
+        assert "two" in str(error)  # one class, or nothing to hold out
+        return
+    names = data.label_names
+    train = {(t, names[i]) for t, i in zip(data.train_texts, data.train_labels, strict=True)}
+    test = {(t, names[i]) for t, i in zip(data.test_texts, data.test_labels, strict=True)}
+    assert not train & test
+    assert train | test == set(rows) and len(data.train_texts) + len(data.test_texts) == len(rows)
+    assert {label for _, label in train} == set(labels)
+
+
+def test_a_class_of_one_text_trains_and_200_classes_are_fine():
+    texts = [f"text {index}" for index in range(400)] + ["alone"]
+    labels = [f"class {index // 2}" for index in range(400)] + ["single"]
+    data = hold_out(texts, labels, share=0.5)
+
+    assert len(data.label_names) == 201 and "alone" in data.train_texts
+    assert len(data.test_texts) == 200
+
+
+def test_the_same_seed_splits_alike():
+    texts = [f"text {index}" for index in range(40)]
+    labels = ["x", "y"] * 20
+    one, same, other = (hold_out(texts, labels, seed=seed) for seed in (1, 1, 2))
+
+    assert one.test_texts == same.test_texts != other.test_texts
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 20])
+def test_a_share_that_is_none_is_refused(share: float):
+    with pytest.raises(ValueError, match=r"`share` must be a fraction in \(0, 1\)"):
+        hold_out(["a", "b"], ["x", "y"], share=share)
+
+
+def test_texts_without_labels_are_refused():
+    with pytest.raises(ValueError, match="`texts` must be as many as `labels`"):
+        hold_out(["a", "b"], ["x"])
+
+
+def test_each_row_that_contradicts_the_first_with_its_text_is_named():
+    texts, labels = ["a", "b", "a", "b", "a"], ["x", "y", "z", "y", "w"]
+    assert contradictions(texts, labels) == [(0, 2), (0, 4)]
+
+
+@given(ROWS)
+def test_without_contradictions_each_text_has_one_label(rows):
+    texts, labels = zip(*rows, strict=True)
+    assert (not contradictions(texts, labels)) == (len(set(rows)) == len(set(texts)))

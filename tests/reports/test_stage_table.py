@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfdistill.reports.stage_table import (
+    PoolRow,
+    StageRow,
+    format_table,
+    markdown_table,
+    write_report,
+)
+
+TEACHER = StageRow(
+    "teacher", 0.965, 0.921, 22_713_216, 22_713_216, 90_852_864, 83_500_000, 8.17, 9.0, 1.0
+)
+TFIDF = StageRow("tfidf", 0.9413, 0.85, 999_499, 150, 1023, 1024, None, None, 0.95)
+TFLITE = StageRow("tflite", 0.95, 0.8899, 372_000, 186_000, 408_576, 204_800, 0.0361, 0.0412, 0.966)
+ROWS = [TEACHER, TFIDF, TFLITE]
+POOL = [PoolRow("inline", 7123.4, True), PoolRow("ray", 900.0, False)]
+
+
+TABLE = """\
+stage    accuracy  macro F1  parameters  non-zero     size     gzip  p50 ms  p95 ms  agreement
+-------  --------  --------  ----------  --------  -------  -------  ------  ------  ---------
+teacher     0.965     0.921      22.7 M    22.7 M  86.6 MB  79.6 MB   8.170   9.000      1.000
+tfidf       0.941     0.850       999 k       150   1023 B  1.00 KB       –       –      0.950
+tflite      0.950     0.890       372 k     186 k   399 KB   200 KB   0.036   0.041      0.966"""
+
+
+def test_the_terminal_table_is_aligned_and_in_human_units() -> None:
+    assert format_table(ROWS) == TABLE
+
+
+def test_the_markdown_table_has_the_same_cells() -> None:
+    lines = markdown_table(ROWS).splitlines()
+    assert lines[1] == "| --- |" + " --: |" * 9
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    terminal = [line.split("  ") for line in format_table(ROWS).splitlines()]
+    for row in (0, 2, 3, 4):
+        assert cells[row] == [cell.strip() for cell in terminal[row] if cell.strip()]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "shown"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (999_500, "1.00 M"),
+        (12_345, "12.3 k"),
+        (10**12, "1000 G"),
+    ],
+)
+def test_counts_have_three_significant_digits(parameters: int, shown: str) -> None:
+    row = dataclasses.replace(TFLITE, parameters=parameters)
+    assert f"| {shown} |" in markdown_table([row])
+
+
+def test_report_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
+    assert (
+        write_report(tmp_path / "run", stages=ROWS, pool=POOL, seconds=401.25) == tmp_path / "run"
+    )
+    content = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert list(content) == ["stages", "pool", "seconds"]
+    for row in content["stages"]:
+        assert list(row) == [
+            "stage",
+            "accuracy",
+            "macro_f1",
+            "parameters",
+            "nonzero",
+            "size_bytes",
+            "gzip_bytes",
+            "latency_ms_p50",
+            "latency_ms_p95",
+            "teacher_agreement",
+        ]
+    assert content["stages"][2] == {
+        "stage": "tflite",
+        "accuracy": 0.95,
+        "macro_f1": 0.8899,
+        "parameters": 372_000,
+        "nonzero": 186_000,
+        "size_bytes": 408_576,
+        "gzip_bytes": 204_800,
+        "latency_ms_p50": 0.0361,
+        "latency_ms_p95": 0.0412,
+        "teacher_agreement": 0.966,
+    }
+    assert content["stages"][1]["latency_ms_p50"] is None
+    assert content["pool"] == [
+        {"executor": "inline", "items_per_s": 7123.4, "identical": True},
+        {"executor": "ray", "items_per_s": 900.0, "identical": False},
+    ]
+    assert content["seconds"] == 401.25
+
+
+def test_the_markdown_report_holds_table_plot_pool_and_notes(tmp_path: Path) -> None:
+    write_report(tmp_path, stages=ROWS, pool=POOL, seconds=401.25, notes=["TF-IDF wins.", "B."])
+    text = (tmp_path / "report.md").read_text()
+    assert markdown_table(ROWS) in text
+    assert "](pareto.png)" in text
+    assert "| inline | 7,123 | yes |\n| ray | 900 | **no** |" in text
+    assert "* TF-IDF wins.\n* B.\n" in text
+    assert text.endswith("The whole run took 401 s.\n")
+
+
+def test_exactly_three_files_are_left_and_replaced_the_next_time(tmp_path: Path) -> None:
+    for seconds in (1.0, 2.0):
+        write_report(tmp_path, stages=ROWS, pool=[], seconds=seconds)
+        assert sorted(os.listdir(tmp_path)) == ["pareto.png", "report.json", "report.md"]
+    assert json.loads((tmp_path / "report.json").read_text())["seconds"] == 2.0
+
+
+def test_without_matplotlib_the_numbers_are_saved_and_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without_matplotlib(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_matplotlib)
+    with pytest.raises(
+        ImportError,
+        match=r"The plot needs matplotlib. Install it with `pip install tfdistill\[plots",
+    ):
+        write_report(tmp_path, stages=ROWS, pool=[], seconds=1.0)
+    assert sorted(os.listdir(tmp_path)) == ["report.json", "report.md"]
+
+
+def test_a_report_needs_neither_tensorflow_nor_matplotlib_to_be_imported() -> None:
+    code = (
+        "import sys, tfdistill.reports.stage_table as report\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'tf_keras'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "row = report.StageRow('a', 1.0, 1.0, 1, 1, 1, 1, 1.0, 1.0, 1.0)\n"
+        "assert report.format_table([row])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("accuracy", 96.5, r"a fraction in \[0, 1\]"),
+        ("macro_f1", -0.1, r"a fraction in \[0, 1\]"),
+        ("teacher_agreement", float("nan"), r"a fraction in \[0, 1\]"),
+        ("latency_ms_p50", float("inf"), "a finite number of at least 0"),
+        ("size_bytes", -1, "a finite number of at least 0"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(field: str, value: float, wanted: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"`{field}` must be {wanted}, or None. Received: {field}=.*'tflite'"
+    ):
+        dataclasses.replace(TFLITE, **{field: value})
+
+
+def test_two_rows_of_one_stage_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="different stages.*Received: .'teacher', 'teacher'"):
+        write_report(tmp_path, stages=[TEACHER, TEACHER], pool=[], seconds=1.0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_report_without_stages_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`stages` must be rows .* at least one. Received: \[\]"):
+        write_report(tmp_path, stages=[], pool=[], seconds=1.0)
+
+
+def test_an_empty_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="`rows` must hold at least one stage"):
+        format_table([])

@@ -1,0 +1,1 @@
+"""How agents run: executors, the queue of their work, retries, and statistics."""

@@ -1,0 +1,1 @@
+"""Agents in Ray workers. Ray is imported when the first of them starts."""

@@ -1,0 +1,1 @@
+"""Several agents that answer one request together: plan, messages, policy, budget."""

@@ -1,0 +1,5 @@
+"""Runs the command as `python -m tfdistill.cli`."""
+
+from tfdistill.cli.application import main
+
+main()

@@ -1,0 +1,95 @@
+"""`inspect`, `measure`, `predict`: what a device with no TensorFlow can do with a bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import click
+
+from tfdistill.cli.errors import Failure, told, write
+
+__all__ = ["inspect", "measure", "predict"]
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+_BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
+
+
+@click.command()
+@_BUNDLE
+@_AS_JSON
+def inspect(bundle: Path, as_json: bool) -> None:
+    """Check a bundle's files against its hashes and show what it is.
+
+    Example: tfdistill inspect runs/demo/bundle
+    """
+    with told():
+        from tfdistill.bundles.classifier import open_bundle
+
+        opened = open_bundle(bundle)
+    sizes = {path.name: path.stat().st_size for path in sorted(opened.path.iterdir())}
+    signatures = {
+        name: {
+            way: {key: f"{spec.dtype} {list(spec.shape)}" for key, spec in specs.items()}
+            for way, specs in (("inputs", signature.inputs), ("outputs", signature.outputs))
+        }
+        for name, signature in opened.signatures.items()
+    }
+    found = {
+        "path": str(opened.path),
+        "labels": list(opened.labels),
+        "sequence_length": opened.sequence_length,
+        "signatures": signatures,
+        "size_bytes": sizes,
+        "hashes": "verified",
+    }
+    shown = ", ".join(opened.labels[:12]) + (" …" if len(opened.labels) > 12 else "")
+    lines = [
+        f"{opened.path}: every file has the size and the SHA-256 of the manifest",
+        f"classes ({len(opened.labels)}): {shown}",
+        f"tokens per text: {opened.sequence_length}",
+        *(f"signature {name}: {described}" for name, described in signatures.items()),
+        *(f"{size:>12,} bytes  {name}" for name, size in sizes.items()),
+    ]
+    write(found, as_json=as_json, text="\n".join(lines))
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--threads", default=1, type=click.IntRange(min=1), help="Threads of one call.")
+@click.option("--signature", help="Which signature, where the file has several.")
+@_AS_JSON
+def measure(path: Path, threads: int, signature: str | None, as_json: bool) -> None:
+    """Measure size and latency of a .tflite file, or of a bundle's, on this machine.
+
+    Example: tfdistill measure student.tflite --threads 2
+    """
+    with told():
+        from tfdistill.runtime.benchmark import measure as measured
+
+        result = measured(path, threads=threads, signature=signature)
+    write(dataclasses.asdict(result), as_json=as_json, text=str(result))
+
+
+@click.command()
+@_BUNDLE
+@click.argument("texts", nargs=-1)
+@_AS_JSON
+def predict(bundle: Path, texts: tuple[str, ...], as_json: bool) -> None:
+    """Classify texts, given here or one a line on standard input.
+
+    Example: tfdistill predict runs/demo/bundle "oil prices rose"
+    """
+    lines = list(texts) or sys.stdin.read().splitlines()
+    wanted = [line for line in lines if line.strip()]
+    if not wanted:
+        raise Failure("`TEXTS` must be at least one text. Received: none. Give one, or pipe lines.")
+    with told():
+        from tfdistill.agents.agent import Agent
+
+        agent = Agent(bundle)
+        for text in wanted:
+            (answer,) = agent.predict([text])
+            row = {"text": text, "label": answer.label, "confidence": answer.confidence}
+            write(row, as_json=as_json, text=f"{answer.label}\t{answer.confidence:.3f}\t{text}")

@@ -1,0 +1,1 @@
+"""Weight clustering: few distinct values for each weight."""

@@ -1,0 +1,1 @@
+"""Quantization-aware training: the grids of weights and of activations."""

@@ -1,0 +1,1 @@
+"""How much accuracy each layer loses by a technique, and the recipe that follows."""

@@ -1,0 +1,1 @@
+"""Structured pruning and sharing: layers, heads, units and rows leave the model."""

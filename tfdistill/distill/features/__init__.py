@@ -1,0 +1,1 @@
+"""Feature distillation: pairs of layers of teacher and student, and their losses."""

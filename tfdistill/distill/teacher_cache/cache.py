@@ -1,0 +1,346 @@
+"""A teacher's answers on disk: ask the teacher once, train as many students as you like.
+
+A folder holds a manifest and shards of NumPy arrays. Each shard is written whole or not at all,
+so a build that is killed goes on where it stopped. The manifest names the teacher, the inputs
+and the settings by their SHA-256: answers that belong to something else are refused, because
+nothing in their shape would give them away.
+
+What the arguments of `TeacherCache.build` may be.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+from tfdistill.distill.teacher_cache import shards
+from tfdistill.distill.teacher_cache.inference import check_layers, make_asker, teacher_fingerprint
+from tfdistill.distill.teacher_cache.logit_records import (
+    ANSWERS,
+    FEATURES,
+    INPUTS,
+    dense_logits,
+    epoch_order,
+    stored_parts,
+)
+from tfdistill.distill.teacher_cache.ray_workers import answer_rows, answers_of_workers
+
+__all__ = ["TeacherCache", "check_settings", "check_teacher"]
+
+_BATCHES_PER_SHARD = 16
+
+
+class TeacherCache:
+    """Opens the answers that `TeacherCache.build` wrote.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        FileNotFoundError: If there is no cache at `path`.
+        ValueError: If the cache is unfinished, damaged, or of a newer format.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        manifest = shards.read_manifest(self.path)
+        if manifest is None:
+            raise FileNotFoundError(
+                f"`path` must be the folder of a teacher cache. Received: path={str(path)!r}, "
+                "where there is none. TeacherCache.build(teacher, x, path) writes one."
+            )
+        self._manifest = manifest
+        self._next_epoch: int | None = None
+        self._answers = shards.read_shards(self.path, shards.num_shards(manifest))
+
+    @classmethod
+    def build(
+        cls,
+        teacher: keras.Model | Callable[[Any], Any],
+        x: Any,
+        path: str | os.PathLike[str],
+        *,
+        top_k: int | None = None,
+        layers: Sequence[str] = (),
+        batch_size: int = 64,
+        resume: bool = True,
+        fingerprint: str | None = None,
+        workers: int = 1,
+    ) -> TeacherCache:
+        """Asks a teacher about every row and writes its logits, shard by shard.
+
+        Args:
+            teacher: A Keras 3 model or a callable on a batch of inputs that returns logits.
+            x: Inputs, one array or a dict of arrays with the rows first.
+            path: Folder to write; it may hold an unfinished cache of the same build.
+            top_k: Keep only the k most probable classes and the mass of the rest, an int in
+                [1, C]; None keeps float32 logits.
+            layers: Paths of layers of a Keras teacher whose outputs are kept for a
+                `FeatureLoss` on hidden states; much larger than the logits.
+            batch_size: Rows per call of the teacher.
+            resume: Whether whole shards of an earlier build are kept.
+            fingerprint: Names a callable teacher; needed because code cannot be hashed.
+            workers: Number of processes that ask copies of a Keras teacher, an int of at least
+                1. Above 1 they are Ray's, on several machines if its session has them.
+
+        Returns:
+            The opened cache.
+
+        Raises:
+            TypeError: If the teacher is neither a Keras 3 model nor a callable.
+            ValueError: If the folder holds answers of another teacher, other inputs or other
+                settings, an argument is out of range, or the teacher answers NaN.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     cache = TeacherCache.build(
+            ...         lambda x: x @ np.eye(2, 3), np.ones((5, 2)), folder, fingerprint="eye")
+            ...     cache.num_rows, cache.num_classes
+            (5, 3)
+        """
+        folder = Path(path)
+        check_teacher(teacher, workers)
+        rows = _count_rows(x)
+        layers = check_layers(teacher, layers)
+        ask = make_asker(teacher, layers=layers)
+        num_classes = ask(_take(x, slice(0, 1)))["logits"].shape[-1]
+        check_settings(top_k, batch_size, num_classes)
+        manifest = {
+            "format": shards.FORMAT,
+            "rows": rows,
+            "num_classes": num_classes,
+            "top_k": top_k,
+            "layers": layers,
+            "batch_size": batch_size,
+            "shard_rows": batch_size * _BATCHES_PER_SHARD,
+            "teacher": teacher_fingerprint(teacher, fingerprint),
+            "inputs": shards.fingerprint_inputs(x),
+        }
+        shards.start_folder(folder, manifest, resume=resume)
+        parts = _missing_parts(folder, manifest, x)
+        settings: dict[str, Any] = {"batch_size": batch_size, "top_k": top_k}
+        missing = sum(_count_rows(part) for _, _, part in parts)
+        with tqdm(total=rows, initial=rows - missing, unit="row", desc="asking the teacher") as bar:
+            if workers == 1:
+                for number, first_row, part in parts:
+                    found = answer_rows(
+                        ask, part, first_row=first_row, advance=bar.update, **settings
+                    )
+                    shards.write_shard(folder, number, found)
+                return cls(folder)
+            for number, found in answers_of_workers(
+                teacher, parts, layers=layers, workers=workers, **settings
+            ):
+                shards.write_shard(folder, number, found)
+                bar.update(len(next(iter(found.values()))))
+        return cls(folder)
+
+    def start_epoch(self, epoch: int | None) -> None:
+        """Tells the datasets of this cache which epoch the next pass over them is.
+
+        `Distiller.fit` does so, so that a training run that goes on after a crash meets the rows
+        in the order in which it would have met them.
+
+        Args:
+            epoch: Number of the epoch, from 0; None lets the datasets count for themselves.
+        """
+        self._next_epoch = epoch
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows that were answered."""
+        return self._manifest["rows"]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self._manifest["num_classes"]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the teacher's layers whose outputs were kept."""
+        return tuple(self._manifest["layers"])
+
+    def layer_specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
+        """Returns the shapes of what was kept of each layer: `states` and perhaps `mask`."""
+        return keras.tree.map_structure(
+            lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype),
+            stored_parts(self._answers, self.layers),
+        )
+
+    @property
+    def teacher_fingerprint(self) -> str:
+        """What identifies the teacher that gave the answers."""
+        return self._manifest["teacher"]
+
+    def dataset(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+    ) -> tf.data.Dataset:
+        """Makes batches for `Distiller(student=..., teacher=cache).fit`.
+
+        Each pass over the data is one epoch; its order depends on seed and epoch alone.
+
+        Args:
+            x: The inputs that the cache was built with.
+            y: Labels, rows first; None if there are none.
+            sample_weight: Weights, rows first, or None.
+            batch_size: Rows per batch; the last one may be smaller.
+            shuffle: Whether to shuffle the rows.
+            seed: Seed of the order.
+            initial_epoch: Number of the first pass, for resuming outside of `Distiller.fit`.
+
+        Returns:
+            A dataset of `(inputs with answers, y[, sample_weight])`.
+
+        Raises:
+            ValueError: If `x` is not what the cache was built with, or the row counts differ.
+        """
+        found = shards.fingerprint_inputs(x)
+        if found != self._manifest["inputs"]:
+            raise ValueError(
+                "`x` must be the inputs that the cache was built with. Received: x with "
+                f"fingerprint {found[:12]}, cache of "
+                f"{self._manifest['inputs'][:12]}. Other texts, another length or another "
+                "tokenizer need a cache of their own."
+            )
+        for argument, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None and _count_rows(value) != self.num_rows:
+                raise ValueError(
+                    f"`{argument}` must have as many rows as `x`. Received: {argument} with "
+                    f"{_count_rows(value)} rows, x with {self.num_rows}."
+                )
+        parts = {"x": x, "answers": self._answers}
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            if value is not None:
+                parts[name] = keras.tree.map_structure(np.asarray, value)
+        epoch = initial_epoch
+        batches = math.ceil(self.num_rows / batch_size)
+
+        def one_epoch() -> Iterator[Any]:
+            nonlocal epoch
+            if self._next_epoch is not None:
+                epoch = self._next_epoch
+            order = np.arange(self.num_rows)
+            if shuffle:
+                order = epoch_order(self.num_rows, seed=seed, epoch=epoch)
+            for number in range(batches):
+                epoch += number == batches - 1
+                taken = order[number * batch_size : (number + 1) * batch_size]
+                yield {name: _take(value, taken) for name, value in parts.items()}
+
+        first = {name: _take(value, slice(0, 1)) for name, value in parts.items()}
+        signature = keras.tree.map_structure(
+            lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), first
+        )
+        dataset = tf.data.Dataset.from_generator(one_epoch, output_signature=signature)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+        return dataset.map(self._to_batch).prefetch(2)
+
+    def _to_batch(self, parts: dict[str, Any]) -> tuple:
+        answers = parts["answers"]
+        if "logits" in answers:
+            logits = answers["logits"]
+        else:
+            top = {name: answers[name] for name in ("top_ids", "top_log_probs", "tail_mass")}
+            logits = dense_logits(**top, num_classes=self.num_classes)
+        inputs = {INPUTS: parts["x"], ANSWERS: logits}
+        if self.layers:
+            inputs[FEATURES] = stored_parts(answers, self.layers)
+        if "sample_weight" in parts:
+            return inputs, parts.get("y"), parts["sample_weight"]
+        return (inputs, parts["y"]) if "y" in parts else (inputs,)
+
+
+def _missing_parts(folder: Path, manifest: dict[str, Any], x: Any) -> list[tuple[int, int, Any]]:
+    """Lists the shards that are not there yet: number, first row, inputs."""
+    parts = []
+    for number in range(shards.num_shards(manifest)):
+        if not shards.has_shard(folder, number):
+            first = number * manifest["shard_rows"]
+            parts.append((number, first, _take(x, slice(first, first + manifest["shard_rows"]))))
+    return parts
+
+
+def _count_rows(x: Any) -> int:
+    counts = {len(leaf) for leaf in keras.tree.flatten(x)}
+    if len(counts) != 1 or not min(counts):
+        raise ValueError(
+            "`x` must hold at least one row, and as many in each of its arrays. "
+            f"Received: arrays of {sorted(counts)} rows."
+        )
+    return counts.pop()
+
+
+def _take(x: Any, rows: Any) -> Any:
+    return keras.tree.map_structure(lambda array: np.asarray(array)[rows], x)
+
+
+def check_teacher(teacher: object, workers: object) -> None:
+    """Refuses a teacher that is several, and workers that cannot have it.
+
+    Args:
+        teacher: The teacher.
+        workers: Number of processes.
+
+    Raises:
+        TypeError: If there are several teachers.
+        ValueError: If `workers` is no positive int, or above 1 for a callable.
+    """
+    if isinstance(teacher, (list, tuple)):
+        raise TypeError(
+            "`teacher` must be one teacher, because a mixture depends on the temperature. "
+            f"Received: teacher={[type(one).__name__ for one in teacher]}. Give several to the "
+            "Distiller itself, or a function that returns the logits of their mixture."
+        )
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise ValueError(
+            f"`workers` must be an int of at least 1. Received: workers={workers!r}. "
+            "Above 1 they are processes of Ray."
+        )
+    if workers > 1 and not isinstance(teacher, keras.Model):
+        raise ValueError(
+            "`workers` must be 1 for a teacher that is a callable. "
+            f"Received: workers={workers!r}. A Keras model can be sent to other processes as a "
+            "file; code cannot."
+        )
+
+
+def check_settings(top_k: object, batch_size: object, num_classes: int) -> None:
+    """Refuses numbers that are out of range.
+
+    Args:
+        top_k: How many classes to keep, or None.
+        batch_size: Rows per call of the teacher.
+        num_classes: Number of classes.
+
+    Raises:
+        ValueError: If one of them is out of range.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be an int of at least 1. Received: batch_size={batch_size!r}."
+        )
+    if top_k is None:
+        return
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= num_classes:
+        raise ValueError(
+            f"`top_k` must be None or an int in [1, {num_classes}], the number of classes. "
+            f"Received: top_k={top_k!r}. None keeps all of them."
+        )

@@ -1,0 +1,1 @@
+"""Keras model → TFLite bytes: signatures, quantization, calibration."""

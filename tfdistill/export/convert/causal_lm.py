@@ -1,0 +1,213 @@
+"""A causal language model as one `.tflite` file: prefill and decode, with the cache outside.
+
+=================  ===========================================================================
+signature          answers
+=================  ===========================================================================
+`decode`           one token → logits of the next one
+`prefill_S`        S tokens of a prompt in one call → logits behind the position `last`
+`verify_S`         S tokens → logits behind each of them, for speculative decoding
+=================  ===========================================================================
+
+All take `ids`, `positions`, `keys`, `values`, `last` (and the scales of a cache in 8 bits), and
+return the new rows of keys and values alone: the caller puts them into its cache. A graph that
+updates the cache copies all of it at every token. All signatures share one set of weights, and the
+table that reads tokens is the one that predicts them: both uses have one scale per row, so it is in
+the file once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.lite.python.convert_phase import ConverterError
+
+from tfdistill.compress.compressed_model import plain_model
+from tfdistill.export.convert.quantizer import check_quantizer, quantize_weights
+from tfdistill.export.convert.quiet import quiet
+from tfdistill.files.atomic import check_target, replacing
+from tfdistill.language.model import CausalParts, causal_parts
+from tfdistill.runtime.interpreter import Interpreter
+
+__all__ = ["language_to_tflite"]
+
+_BITS = {None: None, "dynamic": 8, "int4": 4}
+_CACHES = ("float32", "int8")
+
+
+def language_to_tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    context_length: int = 256,
+    prefill_lengths: Sequence[int] = (16, 64),
+    verify_length: int | None = None,
+    quantize: str | None = "dynamic",
+    cache: str = "float32",
+) -> Path:
+    """Writes a language model as a `.tflite` file with prefill, decode and perhaps verify.
+
+    "dynamic" stores kernels and the table in 8 bits with one scale per output channel or row and
+    computes with 8-bit activations measured at run time, "int4" does so in 4 bits; both need
+    `ai-edge-quantizer`. Norms stay float32.
+
+    Args:
+        model: A language model of this package. A `Compressed` one is stripped first.
+        path: The file to write; an existing one is replaced in one step.
+        context_length: Slots C of the cache, an int of at least 2.
+        prefill_lengths: Tokens per call for prompts, ints in [2, C].
+        verify_length: Tokens of one call that answers with the logits of all; None for none.
+        quantize: None, "dynamic" or "int4".
+        cache: "float32", or "int8" for keys and values in 8 bits with one scale per head and
+            token. For long contexts on devices with little memory: with six blocks and 8,192
+            slots a process took 201 MB in place of 345, and 2.5 times the time for a token; with
+            256 slots there is nothing to gain, and it took six times the time.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        TypeError: If `model` is not a Keras 3 model or a length not an int.
+        ValueError: If it is not a language model, a length is out of range, or `quantize` or
+            `cache` unknown.
+        ImportError: If ai-edge-quantizer is not installed and needed.
+        RuntimeError: If the converter or the quantizer fails.
+        OSError: If the file cannot be written. Nothing is left behind.
+
+    Example:
+        >>> from tfdistill.students import causal_lm
+        >>> model = causal_lm(vocabulary_size=9, num_layers=1, hidden_dim=4, num_heads=1,
+        ...                   intermediate_dim=4, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = language_to_tflite(model, Path(folder, "lm.tflite"), context_length=8,
+        ...                               prefill_lengths=[4], quantize=None)
+        ...     sorted(Interpreter(path).signatures)
+        ['decode', 'prefill_4']
+    """
+    if quantize not in _BITS:
+        raise ValueError(
+            f"`quantize` must be one of {tuple(_BITS)}. Received: quantize={quantize!r}."
+        )
+    if quantize is not None:
+        check_quantizer(quantize)
+    if cache not in _CACHES:
+        raise ValueError(
+            f"`cache` must be one of {_CACHES}. Received: cache={cache!r}. 'int8' saves memory."
+        )
+    target = check_target(path)
+    plain = plain_model(model)
+    parts = causal_parts(plain)
+    lengths = _check_lengths(context_length, prefill_lengths, verify_length)
+    endpoints = {
+        name: _endpoint(parts, length, context_length, every=name.startswith("verify"), cache=cache)
+        for name, length in lengths.items()
+    }
+    content = _convert(plain, endpoints)
+    bits = _BITS[quantize]
+    if bits is not None:
+        # One scale per output channel or row, small kernels too: all of a model is in few bits.
+        operations = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP")
+        content = quantize_weights(content, bits=bits, operations=operations, least_numbers=0)
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+        Interpreter(temporary)  # refuses a file that the runtime cannot prepare
+    return target
+
+
+def _check_lengths(context_length: Any, prefill_lengths: Any, verify_length: Any) -> dict[str, int]:
+    named = {f"prefill_{length}": length for length in prefill_lengths}
+    if verify_length is not None:
+        named[f"verify_{verify_length}"] = verify_length
+    for length in (context_length, *named.values()):
+        if isinstance(length, bool) or not isinstance(length, int):
+            raise TypeError(
+                "`context_length`, `prefill_lengths` and `verify_length` must be ints. "
+                f"Received: {length!r}."
+            )
+    if context_length < 2 or not all(2 <= length <= context_length for length in named.values()):
+        raise ValueError(
+            "`prefill_lengths` and `verify_length` must be in [2, context_length], which is at "
+            f"least 2. Received: {sorted(named.values())} with context_length={context_length}."
+        )
+    return {"decode": 1, **named}
+
+
+def _endpoint(
+    parts: CausalParts, steps: int, context_length: int, *, every: bool, cache: str
+) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
+    """Makes one signature: a function of named tensors, and their shapes."""
+    blocks, groups, head_dim = parts.cache_shape
+    slots = (blocks, groups, context_length, head_dim)
+    shapes = {"ids": (steps,), "positions": (steps,), "last": (1,)}
+    specs = {name: tf.TensorSpec(shape, tf.int32, name) for name, shape in shapes.items()}
+    specs |= {name: tf.TensorSpec(slots, cache, name) for name in ("keys", "values")}
+    if cache == "int8":
+        one = (*slots[:3], 1)
+        specs |= {
+            name: tf.TensorSpec(one, tf.float32, name) for name in ("key_scales", "value_scales")
+        }
+    table = parts.table
+
+    # The name makes the converter write EMBEDDING_LOOKUP, which takes one scale per row.
+    @tf.function(experimental_implements="embedding_matmul", autograph=False)
+    def lookup(rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        return tf.gather(rows, ids)
+
+    def read(tensors: dict[str, tf.Tensor], store: str, scales: str) -> list[tf.Tensor]:
+        rows = tf.unstack(tensors[store][:, None])
+        if cache == "float32":
+            return rows
+        # Block by block, so that one block's rows are there in float32 at a time.
+        steps = tf.unstack(tensors[scales][:, None])
+        return [tf.cast(row, tf.float32) * step for row, step in zip(rows, steps, strict=True)]
+
+    def run(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        states, new_keys, new_values = parts.extend(
+            tensors["ids"],
+            positions=tensors["positions"],
+            keys=read(tensors, "keys", "key_scales"),
+            values=read(tensors, "values", "value_scales"),
+            embed=lambda ids: lookup(tf.convert_to_tensor(table.embeddings), ids)[None],
+        )
+        last = tensors["last"]
+        # A use of `last` in each signature: the converter drops an input that nothing reads.
+        rows = states[0] if every else tf.gather(states[0], last)
+        logits = _predict(table, rows)
+        if every:
+            logits += 0.0 * tf.cast(last, tf.float32)
+        return {
+            "logits": logits,
+            "new_keys": tf.concat(new_keys, axis=0),
+            "new_values": tf.concat(new_values, axis=0),
+        }
+
+    return run, specs
+
+
+def _predict(table: Any, states: tf.Tensor) -> tf.Tensor:
+    if table.tie_weights:
+        return tf.matmul(states, tf.convert_to_tensor(table.embeddings), transpose_b=True)
+    return tf.matmul(states, tf.convert_to_tensor(table.reverse_embeddings))
+
+
+def _convert(model: keras.Model, endpoints: dict[str, tuple[Callable, dict]]) -> bytes:
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (run, specs) in endpoints.items():
+        archive.add_endpoint(name, run, input_signature=[specs])
+    with tempfile.TemporaryDirectory(prefix="tfdistill-") as folder, quiet():
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(endpoints))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        try:
+            return converter.convert()
+        except ConverterError as error:
+            raise RuntimeError(
+                f"TensorFlow's converter refused the model {model.name!r}: "
+                f"{str(error).splitlines()[0][:300]}"
+            ) from error

@@ -1,0 +1,113 @@
+"""Writing a file so that it is either there in full or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["check_target", "gzip_bytes", "replacing"]
+
+
+def check_target(path: str | os.PathLike[str], *, argument: str = "path") -> Path:
+    """Refuses a path that could not be written to, before the long work starts.
+
+    Args:
+        path: File that will be written; an existing file there will be replaced.
+        argument: Name of the caller's argument, for the message.
+
+    Returns:
+        The path as a `Path`.
+
+    Raises:
+        TypeError: If `path` is neither a string nor an `os.PathLike`.
+        FileNotFoundError: If the folder it names does not exist.
+        IsADirectoryError: If it names a folder.
+
+    Example:
+        >>> check_target(".")
+        Traceback (most recent call last):
+        ...
+        IsADirectoryError: `path` must be the name of a file. Received: path='.', a folder.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"`{argument}` must be a str or os.PathLike. Received: {argument}={path!r} "
+            f"({type(path).__name__})."
+        )
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"`{argument}` must be the name of a file. Received: {argument}={str(path)!r}, "
+            "a folder."
+        )
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"`{argument}` must be in an existing folder. Received: {argument}={str(path)!r}. "
+            f"Make it with `pathlib.Path({str(target.parent)!r}).mkdir(parents=True)`."
+        )
+    return target
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path`, and renames it to `path` if all goes well.
+
+    A reader sees the old file or the new one, never a part of either, and whatever fails inside
+    the `with` (a full disk, Ctrl-C) leaves the old file as it was and no other file behind.
+
+    Args:
+        path: The file to create or replace; its folder exists.
+
+    Yields:
+        The temporary path to write to. It has the suffix of `path`.
+
+    Raises:
+        OSError: Whatever writing raised; the message names `path`.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with replacing(folder / "a.txt") as temporary:
+        ...     _ = temporary.write_text("all of it")
+        >>> [file.name for file in folder.iterdir()]
+        ['a.txt']
+    """
+    # Created with open(), so that it gets the permissions of any new file (mkstemp's are private).
+    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} could not be written: {error.strerror or error}. Nothing was changed there. "
+            "Free some space, or choose another place.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+_GZIP = 16 + zlib.MAX_WBITS  # tells zlib to write gzip's header and trailer
+
+
+def gzip_bytes(chunks: Any) -> int:
+    """Returns the size in bytes of the gzip file (level 9, no name, no time) of some data.
+
+    Args:
+        chunks: An iterable of bytes, which are compressed as one stream.
+
+    Example:
+        >>> import gzip
+        >>> gzip_bytes([b"ab" * 500, b"c"]) == len(gzip.compress(b"ab" * 500 + b"c", 9, mtime=0))
+        True
+    """
+    stream = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    return sum(len(stream.compress(chunk)) for chunk in chunks) + len(stream.flush())

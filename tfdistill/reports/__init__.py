@@ -1,0 +1,15 @@
+"""What an experiment shows: metrics, the results table, an HTML page and plots.
+
+==================================  =============================================================
+`accuracy`, `macro_f1`              numbers from labels and predictions
+`StageRow`, `PoolRow`               rows of the results table and of the agents' throughput
+`write_report`                      the results table of all stages: JSON, Markdown and a plot
+`format_table`, `markdown_table`    the same table for the terminal and for a README
+==================================  =============================================================
+
+Nothing here imports TensorFlow.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""A team under a budget: record, environment, baselines, training, report, deployment."""

@@ -1,0 +1,1 @@
+"""Games with known answers, which hold the learners to the literature."""

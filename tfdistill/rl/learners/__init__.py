@@ -1,0 +1,1 @@
+"""Q-learning: the equations, the networks, the replay buffer and the learners."""

@@ -1,0 +1,27 @@
+from .decoder_blocks import DecoderBlock as DecoderBlock
+from .decoder_lm import causal_lm as causal_lm
+from .encoder import any_length as any_length, text_encoder as text_encoder
+from .encoder_blocks import (
+    EncoderBlock as EncoderBlock,
+    MaskedMax as MaskedMax,
+    MaskedMean as MaskedMean,
+    PositionEmbedding as PositionEmbedding,
+    TokenLookup as TokenLookup,
+)
+from .initialization import (
+    principal_components as principal_components,
+    start_embedding as start_embedding,
+    token_features as token_features,
+)
+from .multi_head import (
+    at_length as at_length,
+    head_signatures as head_signatures,
+    multi_head_encoder as multi_head_encoder,
+    token_tagger as token_tagger,
+)
+from .vocabulary import (
+    cut_byte_bpe as cut_byte_bpe,
+    cut_vocabulary as cut_vocabulary,
+    encode as encode,
+    shared_rows as shared_rows,
+)

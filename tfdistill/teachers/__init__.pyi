@@ -1,0 +1,6 @@
+from .pretrained import (
+    load_backbone as load_backbone,
+    text_classifier as text_classifier,
+    text_features as text_features,
+    with_head as with_head,
+)
