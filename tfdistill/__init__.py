@@ -28,8 +28,9 @@ spend        `rl`: Q-learning for a team under a budget               `rl/`
 one command  `pipelines`: `tfdistill demo`, `tfdistill distill`       `pipelines/`, `cli/`
 ===========  =======================================================  ==========================
 
-Below them lie `arguments` (their checks), `files`, `cluster`, `runtime`, `bundles`, `reports` and `introspection` (Keras models
-looked into). A room imports only rooms that come earlier in this list::
+Below them lie `arguments` (their checks), `files`, `cluster`, `runtime`, `bundles`, `reports` and
+`introspection` (Keras models looked into). A room imports only rooms that come earlier
+in this list::
 
     arguments files cluster runtime datasets reports bundles introspection students agents
     serving compress distill language export teachers rl pipelines cli
