@@ -54,7 +54,7 @@ import tensorflow as tf
 from tokenizers import Tokenizer
 
 import tfdistill as td
-from tfdistill import datasets, export, students, teachers
+from tfdistill import datasets, introspection, reports, students, teachers
 
 # TensorFlow counts retracings.
 tf.get_logger().setLevel("ERROR")
@@ -220,7 +220,7 @@ all_words = teachers.with_head(teachers.text_features(backbone, sequence_length=
 teacher_ids = students.encode(tokenizer, test_texts, sequence_length=LENGTH)
 teacher_scores = all_words.predict(teacher_ids, batch_size=64, verbose=0)
 teacher_answers = teacher_scores.argmax(axis=-1)
-print(f"teacher: accuracy {export.accuracy(test_topics, teacher_answers):.3f}")
+print(f"teacher: accuracy {reports.accuracy(test_topics, teacher_answers):.3f}")
 
 # %% [markdown]
 # What is there to learn from its answers? Look at a text that it is unsure about. The label would
@@ -295,7 +295,7 @@ print("soft loss per epoch:", np.round(history.history["soft_loss"], 2).tolist()
 
 # %%
 bars = {"teacher": teacher_answers, "control": control_answers, "distilled": student_answers}
-right = [export.accuracy(test_topics, predictions) for predictions in bars.values()]
+right = [reports.accuracy(test_topics, predictions) for predictions in bars.values()]
 figure, axes = plt.subplots(figsize=(6, 2.2), layout="constrained")
 drawn = axes.barh(list(bars), right, 0.6, color=[GREY, ORANGE, BLUE])
 axes.bar_label(drawn, fmt="%.3f", padding=4)
@@ -482,21 +482,21 @@ stages = {
     "tflite": (compressed, file_answers),
 }
 table = [
-    export.StageRow(
+    reports.StageRow(
         stage=stage,
-        accuracy=export.accuracy(test_topics, predictions),
-        macro_f1=export.macro_f1(test_topics, predictions, len(topics)),
-        parameters=export.count_parameters(model),
-        nonzero=export.count_nonzero(model),
-        size_bytes=cost.size_bytes if stage == "tflite" else export.weight_bytes(model),
+        accuracy=reports.accuracy(test_topics, predictions),
+        macro_f1=reports.macro_f1(test_topics, predictions, len(topics)),
+        parameters=introspection.count_parameters(model),
+        nonzero=introspection.count_nonzero(model),
+        size_bytes=cost.size_bytes if stage == "tflite" else introspection.weight_bytes(model),
         gzip_bytes=cost.gzip_bytes if stage == "tflite" else None,
         latency_ms_p50=cost.latency_ms_p50 if stage == "tflite" else None,
         latency_ms_p95=cost.latency_ms_p95 if stage == "tflite" else None,
-        teacher_agreement=export.agreement(teacher_answers, predictions),
+        teacher_agreement=reports.agreement(teacher_answers, predictions),
     )
     for stage, (model, predictions) in stages.items()
 ]
-print(export.format_table(table))
+print(reports.format_table(table))
 
 row = {each.stage: each for each in table}
 assert row["distilled"].accuracy > row["control"].accuracy + 0.03

@@ -54,7 +54,7 @@ import tensorflow as tf
 from tokenizers import Tokenizer
 
 import tfdistill as td
-from tfdistill import datasets, export, students, teachers
+from tfdistill import datasets, reports, students, teachers
 
 tf.get_logger().setLevel("ERROR")  # TensorFlow counts retracings
 
@@ -217,7 +217,7 @@ head.fit(labelled_features, y_train[labelled], epochs=20, verbose=0)
 teacher = teachers.with_head(features, head)
 
 test_features = features.predict(x_test, batch_size=64, verbose=0)
-teacher_accuracy = export.accuracy(
+teacher_accuracy = reports.accuracy(
     test_topics, head.predict(test_features, verbose=0).argmax(axis=-1)
 )
 print(f"teacher: accuracy {teacher_accuracy:.3f} on {len(test_texts)} test texts")
@@ -319,7 +319,7 @@ def falling_adam():
 
 def test_accuracy(model):
     predictions = model.predict(x_test, verbose=0).argmax(axis=-1)
-    return export.accuracy(test_topics, predictions)
+    return reports.accuracy(test_topics, predictions)
 
 
 control = new_student()

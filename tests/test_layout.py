@@ -14,7 +14,7 @@ LINES = 500
 FILES_IN_A_FOLDER = 16  # besides `__init__`
 ON_TOP = {"__init__.py", "_version.py"}
 SAYS_NOTHING = {"base", "common", "config", "constants", "helpers", "misc", "registry", "utils"}
-MAY_PRINT = {"tfdistill/cli/application.py"}
+MAY_PRINT: set[str] = set()  # click writes what the commands say
 DANGEROUS = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 
 
@@ -137,7 +137,6 @@ def test_the_tree_keeps_the_rule(rule: Callable[[Path], list[str]]):
             "print(eval(x))",
             ["tfdistill/a.py:print", "tfdistill/a.py:eval"],
         ),
-        (forbidden_code, "tfdistill/cli/application.py", "print(x)", []),
         (
             forbidden_code,
             "tfdistill/a.py",

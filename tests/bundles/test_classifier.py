@@ -269,7 +269,7 @@ def test_model_that_answers_nan_is_refused(tokenizer: Tokenizer, tmp_path: Path)
 
 def test_opening_needs_no_tensorflow(original: Bundle):
     code = (
-        "import sys; from tfdistill.export import open_bundle; open_bundle(sys.argv[1]);"
+        "import sys; from tfdistill.bundles import open_bundle; open_bundle(sys.argv[1]);"
         "sys.exit(len({'tensorflow', 'keras', 'ray'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(original.path)], check=True, timeout=60)

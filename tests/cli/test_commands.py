@@ -198,7 +198,8 @@ def test_a_broken_report_is_refused(tmp_path: Path):
 
 def test_help_and_bundles_load_no_tensorflow(files: Path):
     code = (
-        "import sys; from click.testing import CliRunner; from tfdistill.cli import main\n"
+        "import sys; from click.testing import CliRunner\n"
+        "from tfdistill.cli.application import main\n"
         f"for line in (['--help'], ['inspect', r'{files / 'bundle'}'],\n"
         f"             ['predict', r'{files / 'bundle'}', 'rain a'],\n"
         f"             ['measure', r'{files / 'student.tflite'}']):\n"

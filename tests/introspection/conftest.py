@@ -11,3 +11,4 @@ from shared_fixtures.models_to_compress import (  # noqa: F401
     two_layers,
     x,
 )
+from shared_fixtures.models_to_export import subclassed  # noqa: F401

@@ -106,7 +106,7 @@ def test_the_environment_is_as_it_was_before_tfmot_was_imported():
     code = """
         import importlib, os, sys
         os.environ.pop("TF_USE_LEGACY_KERAS", None)
-        from tfdistill._keras import tfmot
+        from tfdistill.introspection.backend import tfmot
 
         def forget():
             tfmot.cache_clear()

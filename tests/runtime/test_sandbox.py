@@ -139,10 +139,10 @@ def test_a_cache_that_cannot_be_written_costs_time_and_nothing_else(
 
 def test_the_child_imports_no_tensorflow_and_ends_with_its_parent(encoder_file: Path) -> None:
     code = (
-        "import sys; from tfdistill import vetting; from pathlib import Path; "
-        f"assert vetting._CHILD.try_file(Path({str(encoder_file)!r})) is None; "
-        "maps = open(f'/proc/{vetting._CHILD._process.pid}/maps').read(); "
-        "print('libtensorflow' in maps, 'tensorflow' in sys.modules, vetting._CHILD._process.pid)"
+        "import sys; from tfdistill.runtime import sandbox; from pathlib import Path; "
+        f"assert sandbox._CHILD.try_file(Path({str(encoder_file)!r})) is None; "
+        "maps = open(f'/proc/{sandbox._CHILD._process.pid}/maps').read(); "
+        "print('libtensorflow' in maps, 'tensorflow' in sys.modules, sandbox._CHILD._process.pid)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -19,7 +19,7 @@ PROCESS = """
 import json, os, sys, time
 sys.path.insert(0, sys.argv[1])
 from tfdistill.agents import Agent, agent
-from tfdistill.agents.memory import memory_of
+from tfdistill.agents.execution.stats import memory_of
 import ai_edge_litert.compiled_model
 agent._WORTH_SHARING_BYTES = 0
 before = memory_of(os.getpid())["private_bytes"]

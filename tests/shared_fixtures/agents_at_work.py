@@ -121,8 +121,9 @@ def texts() -> list[str]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[Any]:
     """Ray, started once for all tests as a user would have started it before making a pool."""
+    from tfdistill.cluster import session
 
-    ray = ray_session.import_ray()
-    ray_session.start(ray)
+    ray = session.import_ray()
+    session.start(ray)
     yield ray
     ray.shutdown()

@@ -94,8 +94,8 @@ def test_a_head_is_linear_unless_a_width_is_given():
 
 
 def test_the_lookup_comes_back_from_its_config():
-    layer = teachers.TokenLookup(np.array([0, 7, 9]), name="lookup")
-    again = teachers.TokenLookup.from_config(layer.get_config())
+    layer = students.TokenLookup(np.array([0, 7, 9]), name="lookup")
+    again = students.TokenLookup.from_config(layer.get_config())
 
     assert again(np.array([[2, 1, 0]])).numpy().tolist() == [[9, 7, 0]]
 
@@ -107,7 +107,7 @@ def test_a_file_stores_two_bytes_for_each_id_of_a_lookup_if_they_suffice(
     listed = np.zeros(5_000, np.int32)
     listed[3] = highest
     ids = keras.Input((2,), dtype="int32", name="ids")
-    model = keras.Model(ids, teachers.TokenLookup(listed)(ids))
+    model = keras.Model(ids, students.TokenLookup(listed)(ids))
 
     path = td.to_tflite(model, tmp_path / "lookup.tflite")
 

@@ -225,7 +225,7 @@ _PATIENCE_S = 60.0
 _CHILD = """
 import json, sys
 import numpy as np
-from tfdistill.interpreter import Interpreter
+from tfdistill.runtime.interpreter import Interpreter
 import ai_edge_litert.interpreter
 def peak():
     with open("/proc/self/status") as stream:

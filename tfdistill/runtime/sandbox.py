@@ -86,9 +86,9 @@ class Child:
                 _end(process)
 
     def _start(self) -> None:
-        code = "import sys; sys.path[:] = %r; from tfdistill import vetting_child as c; c.main()"
+        code = "import sys; sys.path[:] = %r; from tfdistill.runtime import sandbox_child as child"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", code % (sys.path,)],
+            [sys.executable, "-c", f"{code % (sys.path,)}; child.main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -127,6 +127,7 @@ def mean_loss(
         ValueError: If the loss is one number already where examples or tokens count differently.
 
     Example:
+        >>> from tfdistill import losses
         >>> logits = tf.math.log([[1.0, 3.0], [1.0, 1.0]])
         >>> float(mean_loss(losses.forward_kl, logits, tf.zeros([2, 2]), temperature=1.0,
         ...                 labels=tf.constant([-1, 0]), ignore_class=-1))
@@ -154,6 +155,7 @@ def to_config(soft_loss: SoftLoss) -> dict[str, Any]:
         A dict of JSON values.
 
     Example:
+        >>> from tfdistill import losses
         >>> to_config(losses.reverse_kl)
         {'name': 'reverse_kl'}
     """
