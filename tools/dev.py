@@ -2,10 +2,10 @@
 
     python tools/dev.py test            # or: make test
 
-Targets: demo, test, test-all, test-slow, check, notebooks, readme, wheel, setup. What follows the
-target is handed on, as in `python tools/dev.py demo --labels all`. Needs nothing but Python 3.11
-to 3.13 and, the first time, the package registry. The file stays readable for older Pythons,
-so that they can say what is missing.
+Targets: demo, test, test-all, test-slow, check, notebooks, readme, wheel, soak, mutants, setup.
+What follows the target is handed on, as in `python tools/dev.py demo --labels all`. Needs nothing
+but Python 3.11 to 3.13 and, the first time, the package registry. The file stays readable for
+older Pythons, so that they can say what is missing.
 """
 
 from __future__ import annotations
@@ -150,13 +150,25 @@ def test(python: Path, rest: list[str]) -> int:
 
 def test_all(python: Path, rest: list[str]) -> int:
     """Runs every test, the slow ones included, and prints the coverage."""
-    return run(python, "-m", "pytest", *SIDE_BY_SIDE, "--cov", "--durations=10", "-m", "", *rest)
+    marked = ("-m", "not soak")
+    return run(python, "-m", "pytest", *SIDE_BY_SIDE, "--cov", "--durations=10", *marked, *rest)
 
 
 def test_slow(python: Path, rest: list[str]) -> int:
     """Runs the slow tests alone; having none is no failure."""
-    code = run(python, "-m", "pytest", *SIDE_BY_SIDE, "--durations=10", "-m", "slow", *rest)
+    marked = ("-m", "slow and not soak")
+    code = run(python, "-m", "pytest", *SIDE_BY_SIDE, "--durations=10", *marked, *rest)
     return 0 if code == NO_TESTS_COLLECTED else code
+
+
+def soak(python: Path, rest: list[str]) -> int:
+    """Runs what takes longest: kills in numbers, and everything that is tried on many models."""
+    return run(python, "-m", "pytest", "-m", "soak", "--timeout=3600", "--durations=10", *rest)
+
+
+def mutants(python: Path, rest: list[str]) -> int:
+    """Changes the code in small ways and runs the tests that should notice."""
+    return run(python, CHECKOUT / "tools" / "mutants.py", *rest)
 
 
 def check(python: Path, rest: list[str]) -> int:
@@ -268,6 +280,8 @@ TARGETS = {
     "notebooks": notebooks,
     "readme": readme,
     "wheel": wheel,
+    "soak": soak,
+    "mutants": mutants,
     "setup": lambda python, rest: 0,
 }
 
