@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from tfdistill.datasets import contradictions, hold_out
+from tfdistill.datasets import (
+    Column,
+    Table,
+    contradictions,
+    hold_out,
+    keep_known_labels,
+    read_table,
+)
 
 ROWS = st.lists(
     st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("xyz")), min_size=6, max_size=40
@@ -74,3 +83,38 @@ def test_each_row_that_contradicts_the_first_with_its_text_is_named():
 def test_without_contradictions_each_text_has_one_label(rows):
     texts, labels = zip(*rows, strict=True)
     assert (not contradictions(texts, labels)) == (len(set(rows)) == len(set(texts)))
+
+
+def labelled(texts: list[str], labels: list[str]) -> Table:
+    return read_table((texts, labels), columns=(Column("text"), Column("label", "label")))
+
+
+def test_a_label_that_only_the_test_rows_have_is_refused_with_line_and_flag(tmp_path: Path):
+    path = tmp_path / "test.csv"
+    path.write_text('text,label\n"a\nb",x\nc,z\nd,z\n')
+    test = read_table(path, columns=(Column("text"), Column("label", "label")))
+
+    with pytest.raises(
+        ValueError,
+        match=r"test\.csv, line 4: .*Received: 'z' \(and 1 more rows.*'x', 'y'.*--skip-bad-rows",
+    ):
+        keep_known_labels(test, ["y", "x"])
+    fewer = keep_known_labels(test, ["y", "x"], skip_bad_rows=True)
+    assert fewer.columns == {"text": ["a\nb"], "label": ["x"]}
+    assert [row.place for row in fewer.skipped] == ["line 4", "line 5"]
+    assert "2 bad rows skipped: lines 4, 5" in fewer.summary()
+
+
+def test_test_rows_with_known_labels_alone_stay_as_they_are():
+    test = labelled(["a"], ["x"])
+    assert keep_known_labels(test, ["x", "y"]) is test
+
+
+def test_test_rows_without_any_known_label_are_refused():
+    with pytest.raises(ValueError, match=r"must hold a row whose 'label' .* Received: \['z'\]"):
+        keep_known_labels(labelled(["a"], ["z"]), ["x"], skip_bad_rows=True)
+
+
+def test_one_class_is_refused_with_the_flag():
+    with pytest.raises(ValueError, match=r"two or more classes.*Is `label` \(--label\) the right"):
+        hold_out(["a", "b"], ["x", "x"])

@@ -10,7 +10,17 @@ from .assets import (
 )
 from .download import AssetError as AssetError, AssetUnreachableError as AssetUnreachableError
 from .reuters import load_20newsgroups as load_20newsgroups, load_reuters as load_reuters
-from .splits import contradictions as contradictions, hold_out as hold_out
+from .splits import (
+    contradictions as contradictions,
+    hold_out as hold_out,
+    keep_known_labels as keep_known_labels,
+)
+from .tables.columns import Column as Column
+from .tables.table import (
+    SkippedRow as SkippedRow,
+    Table as Table,
+    read_table as read_table,
+)
 from .text_files import (
     TextData as TextData,
     read_labelled_text as read_labelled_text,

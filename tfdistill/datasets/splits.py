@@ -1,14 +1,17 @@
-"""A part of labelled texts, held out for testing."""
+"""Training and test parts of labelled texts: held out, or two tables that must fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tfdistill.datasets.tables.columns import option
+from tfdistill.datasets.tables.table import SkippedRow, Table
 from tfdistill.datasets.text_files import TextData, text_data
 
-__all__ = ["contradictions", "hold_out"]
+__all__ = ["contradictions", "hold_out", "keep_known_labels"]
 
 
 def contradictions(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int]]:
@@ -72,7 +75,8 @@ def hold_out(
         )
     if len(set(labels)) < 2:
         raise ValueError(
-            f"`labels` must be of two or more classes. Received: {sorted(set(labels))!r} only."
+            f"`labels` must be of two or more classes. Received: {sorted(set(labels))!r} only. "
+            f"Is {option('label')} the right column?"
         )
     generator = np.random.default_rng(seed)
     first_label = dict(zip(reversed(texts), reversed(labels), strict=True))
@@ -95,3 +99,68 @@ def hold_out(
             "Give test texts of their own, or a larger share."
         )
     return text_data(parts[False], parts[True])
+
+
+def keep_known_labels(
+    test: Table, known: Iterable[str], *, label: str = "label", skip_bad_rows: bool = False
+) -> Table:
+    """Refuses test rows whose class no training row has, or leaves them out.
+
+    A model cannot be right about such rows, so they would count against it whatever it learned.
+
+    Args:
+        test: The test rows.
+        known: Labels of the training rows.
+        label: The test table's column of the class.
+        skip_bad_rows: Whether to leave such rows out, and count them.
+
+    Returns:
+        The table; without the rows that were left out, which are added to `skipped`.
+
+    Raises:
+        ValueError: If a label is not known, or no row would be left.
+
+    Example:
+        >>> from tfdistill.datasets import Column, read_table
+        >>> wanted = (Column("text"), Column("label", "label"))
+        >>> test = read_table((["a", "b"], ["x", "z"]), columns=wanted)
+        >>> fewer = keep_known_labels(test, ["x", "y"], skip_bad_rows=True)
+        >>> fewer.columns["text"], [row.place for row in fewer.skipped]
+        (['a'], ['row 1'])
+    """
+    names = set(known)
+    labels = test.columns[label]
+    unknown = [row for row, name in enumerate(labels) if name not in names]
+    if not unknown:
+        return test
+    shown = sorted(names)[:8]
+    listed = f"{', '.join(map(repr, shown))}{' …' * (len(names) > len(shown))}"
+    if not skip_bad_rows:
+        first = unknown[0]
+        more = f" (and {len(unknown) - 1} more rows like it)" * (len(unknown) > 1)
+        raise ValueError(
+            f"{test.source}, {test.place(first)}: expected a {label!r} that a training row has. "
+            f"Received: {labels[first]!r}{more}. Known labels: {listed}. Add training rows of it, "
+            f"or leave such rows out: {option('skip_bad_rows')}."
+        )
+    left_out = set(unknown)
+    kept = [row for row in range(test.num_rows) if row not in left_out]
+    if not kept:
+        raise ValueError(
+            f"{test.source} must hold a row whose {label!r} a training row has. Received: "
+            f"{sorted(set(labels))[:8]!r}. Known labels: {listed}. Set {option('label')}."
+        )
+    skipped = [
+        SkippedRow(
+            number=int(test.row_numbers[row]),
+            place=test.place(row),
+            reason=f"no training row has the {label!r} {labels[row]!r}.",
+        )
+        for row in unknown
+    ]
+    return dataclasses.replace(
+        test,
+        columns={name: [cells[row] for row in kept] for name, cells in test.columns.items()},
+        row_numbers=test.row_numbers[kept],
+        skipped=tuple(sorted((*test.skipped, *skipped), key=lambda row: row.number)),
+    )

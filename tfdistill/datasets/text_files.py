@@ -1,4 +1,4 @@
-"""Labelled texts of your own: read from CSV, TSV or JSON lines, checked row by row.
+"""Labelled texts of your own: read from a table, and turned into class ids.
 
     reviews.csv ─ read_labelled_text ─▶ texts, labels ─ text_data ─▶ TextData
 
@@ -8,24 +8,18 @@ the same functions as the examples do.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import _csv
+from tfdistill.datasets.tables.columns import Column
+from tfdistill.datasets.tables.table import read_table
 
 __all__ = ["TextData", "read_labelled_text", "text_data"]
-
-_LARGEST_FIELD = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +88,24 @@ def text_data(
 
 
 def read_labelled_text(
-    path: str | os.PathLike[str], *, text: str = "text", label: str = "label"
+    path: str | os.PathLike[str],
+    *,
+    text: str = "text",
+    label: str = "label",
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> tuple[list[str], list[str]]:
-    r"""Reads texts and their labels from a UTF-8 file.
+    r"""Reads texts and their labels from a file; `read_table` also tells what it found out.
 
-    `.csv` has a header line and quotes as RFC 4180 describes; `.tsv` has a header line and no
-    quoting at all, so a text must not hold a tab; `.jsonl` has one JSON object per line.
-    Numbers are accepted as labels in JSON and become strings. Nothing is dropped silently: the
-    first row that is not right ends the reading.
+    The formats are those of `read_table`. Nothing is dropped silently: the first row that is not
+    right ends the reading.
 
     Args:
         path: The file; its ending tells the format.
         text: Name of the column, or key, that holds the text.
         label: Name of the column, or key, that holds the class.
+        delimiter: What separates fields of CSV and TSV files. None finds it.
+        encoding: How bytes become characters, such as "cp1252". None finds it.
 
     Returns:
         Texts and labels, two lists of one length.
@@ -116,98 +115,27 @@ def read_labelled_text(
         ValueError: If the ending is unknown, a column is missing, there is no row, or a row
             is not right; the message names its line.
 
+    Warns:
+        UserWarning: If the encoding was guessed, or a column was taken by a near name.
+
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "weather.csv"
         ...     _ = file.write_text('text,label\n"rain, then snow",wet\n')
         ...     read_labelled_text(file)
         (['rain, then snow'], ['wet'])
     """
-    path = Path(path)
-    readers = {".csv": _read_table, ".tsv": _read_table, ".jsonl": _read_json_lines}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"`path` must end in {', '.join(readers)}. Received: path={str(path)!r}.")
-    if text == label:
-        raise ValueError(
-            f"`text` and `label` must name two columns. Received: text={text!r}, label={label!r}."
-        )
-    raw = path.read_bytes()
-    try:
-        content = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise _wrong_row(path, line, "UTF-8 text", raw[error.start : error.end]) from error
-
-    texts, labels = [], []
-    for line, one_text, one_label in readers[path.suffix.lower()](path, content, text, label):
-        for name, value in ((text, one_text), (label, one_label)):
-            if not value.strip():
-                raise _wrong_row(path, line, f"a {name!r} that is not empty", value)
-        texts.append(one_text)
-        labels.append(one_label.strip())
-    if not texts:
-        raise ValueError(f"`path` must hold at least one row. Received: {str(path)!r}, no rows.")
-    return texts, labels
-
-
-def _read_table(path: Path, content: str, text: str, label: str) -> list[tuple[int, str, str]]:
-    # The limit belongs to the csv module as a whole, and documents are often longer than it.
-    limit = csv.field_size_limit(_LARGEST_FIELD)
-    try:
-        lines = io.StringIO(content, newline="")
-        if path.suffix.lower() == ".tsv":
-            reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.reader(lines, strict=True)
-        return list(_table_rows(path, reader, text, label))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: not a table row ({error}).") from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _table_rows(
-    path: Path, reader: _csv.Reader, text: str, label: str
-) -> Iterator[tuple[int, str, str]]:
-    header = next(reader, [])
-    for name, value in (("text", text), ("label", label)):
-        if header.count(value) != 1:
-            raise ValueError(
-                f"`{name}` must name one column of {path}. Received: {name}={value!r}. "
-                f"The columns are {header}."
-            )
-    at_text, at_label = header.index(text), header.index(label)
-    line = reader.line_num + 1
-    for row in reader:
-        if row and len(row) != len(header):
-            raise _wrong_row(path, line, f"{len(header)} fields", row)
-        if row:
-            yield line, row[at_text], row[at_label]
-        # A quoted field may go over several lines: the row starts after the last one's end.
-        line = reader.line_num + 1
-
-
-def _read_json_lines(path: Path, content: str, text: str, label: str) -> list[tuple[int, str, str]]:
-    rows = []
-    for line, source in enumerate(content.split("\n"), start=1):
-        if not source.strip():
-            continue
-        try:
-            row = json.loads(source)
-        except (ValueError, RecursionError) as error:
-            raise _wrong_row(path, line, "one JSON object", source) from error
-        if not isinstance(row, dict) or not {text, label} <= row.keys():
-            raise _wrong_row(path, line, f"an object with the keys {text!r} and {label!r}", row)
-        if not isinstance(row[text], str):
-            raise _wrong_row(path, line, f"{text!r} to be a string", row[text])
-        if isinstance(row[label], bool) or not isinstance(row[label], (str, int)):
-            raise _wrong_row(path, line, f"{label!r} to be a string or an integer", row[label])
-        rows.append((line, row[text], str(row[label])))
-    return rows
-
-
-def _wrong_row(path: Path, line: int, expected: str, received: object) -> ValueError:
-    shown = repr(received)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return ValueError(f"{path}, line {line}: expected {expected}. Received: {shown}.")
+    table = read_table(
+        path,
+        columns=(
+            Column(text, "text", argument="text"),
+            Column(label, "label", argument="label"),
+        ),
+        delimiter=delimiter,
+        encoding=encoding,
+    )
+    if table.guesses:
+        warnings.warn(f"{table.source}: {'; '.join(table.guesses)}.", stacklevel=2)
+    return table.columns[text], table.columns[label]

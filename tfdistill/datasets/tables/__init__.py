@@ -1,0 +1,1 @@
+"""Tables of one's own: files and data frames to checked columns, with what was found out."""
