@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tfdistill.cli.errors import told, write
+from tfdistill.cli.tables import read_labelled_table, table_options
 
 __all__ = ["demo", "distill"]
 
@@ -60,8 +62,7 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--text", default="text", show_default=True, help="Column, or key, of the text.")
-@click.option("--label", default="label", show_default=True, help="Column, or key, of the class.")
+@table_options
 @click.option(
     "--test", type=click.Path(path_type=Path), help="File of test texts; else a fifth is held out."
 )
@@ -83,6 +84,9 @@ def distill(
     data: Path,
     text: str,
     label: str,
+    delimiter: str | None,
+    encoding: str | None,
+    skip_bad_rows: bool,
     test: Path | None,
     sequence_length: int,
     epochs: int,
@@ -91,20 +95,34 @@ def distill(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Make a tiny classifier of your own texts: a .csv, .tsv or .jsonl file to a bundle.
+    """Make a tiny classifier of your own texts: a table to a bundle.
+
+    DATA is a .csv, .tsv, .jsonl or .json file, each also with .gz, or a .parquet file.
 
     Example: tfdistill distill reviews.csv --text review --label stars --out runs/reviews
     """
     with told():
-        from tfdistill.datasets.splits import hold_out
-        from tfdistill.datasets.text_files import read_labelled_text, text_data
+        from tfdistill.datasets.splits import hold_out, keep_known_labels
+        from tfdistill.datasets.text_files import text_data
 
-        rows = read_labelled_text(data, text=text, label=label)
+        options: dict[str, Any] = {
+            "text": text,
+            "label": label,
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "skip_bad_rows": skip_bad_rows,
+        }
+        table = read_labelled_table(data, **options)
+        rows = table.columns[text], table.columns[label]
         _warn_of_contradictions(*rows)
         if test is None:
             texts = hold_out(*rows, share=0.2, seed=seed)
         else:
-            texts = text_data(rows, read_labelled_text(test, text=text, label=label))
+            own = read_labelled_table(test, **options)
+            known = keep_known_labels(own, rows[1], label=label, skip_bad_rows=skip_bad_rows)
+            if known is not own:
+                click.echo(f"tfdistill: with labels of {data} alone: {known.summary()}", err=True)
+            texts = text_data(rows, (known.columns[text], known.columns[label]))
         from tfdistill.pipelines.text_classification import run_demo
         from tfdistill.pipelines.training import Recipe
         from tfdistill.reports.stage_table import read_report

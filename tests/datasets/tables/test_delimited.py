@@ -64,6 +64,13 @@ def test_excels_line_that_names_the_delimiter_is_no_header(read: Read):
     assert table.row_numbers.tolist() == [3]
 
 
+def test_blanks_after_the_delimiter_do_not_make_quotes_characters(read: Read):
+    table = read("a.csv", '"text", "label"\n"rain, snow", "wet"\nsun, dry\n')
+
+    assert rows_of(table) == [("rain, snow", "wet"), ("sun", "dry")]
+    assert table.notes[0] == "blanks after the delimiter skipped"
+
+
 def test_quotes_in_a_tsv_are_characters_unless_they_have_to_enclose(read: Read):
     plain = read("a.tsv", 'text\tlabel\n"rain\twet\nhe said "sun"\tdry\n"fog"\twet\n')
     assert rows_of(plain) == [('"rain', "wet"), ('he said "sun"', "dry"), ('"fog"', "wet")]
@@ -91,7 +98,7 @@ def test_a_quote_that_never_closes_is_told_by_the_line_where_it_opens(read: Read
 def test_a_stray_quote_does_not_swallow_the_quoted_rows_after_it(read: Read):
     content = 'text,label\n"rain,wet\n"sun",dry\n"two\nlines",wet\n'
 
-    with pytest.raises(ValueError, match=r"line 2: .* closes 1 lines? on, inside a field"):
+    with pytest.raises(ValueError, match=r"line 2: .* closes on line 3, inside a field"):
         read("a.csv", content)
     table = read("a.csv", content, skip_bad_rows=True)
     assert rows_of(table) == [("sun", "dry"), ("two\nlines", "wet")]
@@ -145,7 +152,8 @@ def test_an_exact_name_is_taken_before_a_near_one(read: Read):
         ("text,text,label\na,b,c\n", r"2 of them have this name: rename all but one"),
         ("I love it,good\nAwful,bad\n", r"The first line must name the columns"),
         ("text/label\na/b\n", r"set `delimiter` \(--delimiter\), which is ',' here"),
-        ("", r"The columns are \[\]\. The file is empty"),
+        ("t\0text\0label\n", r"NUL characters: is it text\? Else set `encoding` \(--encoding\)"),
+        ("", r"The columns are \[\]\. It is empty"),
         ("\n\ntext,mood\na,b\n", r"line 3\. Received: label='label'"),
     ],
 )

@@ -46,7 +46,13 @@ def test_utf_16_without_its_mark_is_found_and_said(encoding: str, texts: list[st
 
 @pytest.mark.parametrize(
     ("texts", "encoding"),
-    [(GERMAN, "cp1252"), (RUSSIAN, "cp1251"), (RUSSIAN, "koi8_r"), (RUSSIAN, "iso8859_5")],
+    [
+        (GERMAN, "cp1252"),
+        (["schöner Text"], "cp1252"),
+        (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8_r"),
+        (RUSSIAN, "iso8859_5"),
+    ],
 )
 def test_an_old_encoding_is_guessed_and_said(texts: list[str], encoding: str, read: Read):
     table = read("a.csv", content(texts).encode(encoding))
@@ -75,6 +81,7 @@ def test_a_guess_is_a_warning_where_only_texts_are_returned(write: Callable[...,
     "raw",
     [
         "text,label\ncafé,x\n".encode("cp1252"),
+        "text,label\nこれは良い製品です,x\n配送が遅い,y\n".encode("cp932"),
         "text,label\nabc,x\nTisk szőlő,x\n".encode("cp1250"),
         b"text,label\nabc,x\n" + bytes(range(128, 256)) + b",x\n",
     ],

@@ -156,7 +156,7 @@ def _not_one(
     if len(exact) > 1:
         return message + f"{len(exact)} of them have this name: rename all but one."
     if not header:
-        return message + "The file is empty."
+        return message + "It is empty."
     folded = {name.strip().casefold(): name for name in reversed(header)}
     close = [header[index] for index in near] or [
         folded[name]

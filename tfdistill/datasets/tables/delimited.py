@@ -110,11 +110,16 @@ def delimited_rows(
             options["quoting"] = csv.QUOTE_NONE
             notes.append("quotes read as plain characters")
 
-    lines = _Lines(_stream(raw, encoding))
-    lines.skip(skipped)
-    header, line = _header(lines, options, where)
+    lines, header, line = _after_header(raw, encoding, skipped, options, where)
+    if len(header) > 1 and all(name.startswith(" ") for name in header[1:]):
+        # As in "text, label": a quote after the blank would be read as a character.
+        options["skipinitialspace"] = True
+        notes.append("blanks after the delimiter skipped")
+        lines, header, line = _after_header(raw, encoding, skipped, options, where)
     hint = ""
-    if not any(is_near(name, column.name) for name in header for column in columns):
+    if any("\0" in name for name in header):
+        hint = f" It holds NUL characters: is it text? Else set {option('encoding')}."
+    elif header and not any(is_near(name, column.name) for name in header for column in columns):
         hint = (
             f" The first line must name the columns. If it is cut in the wrong places, set "
             f"{option('delimiter')}, which is {delimiter!r} here."
@@ -193,19 +198,23 @@ def _long_fields() -> Iterator[None]:
             csv.field_size_limit(limit)
 
 
-def _header(lines: _Lines, options: dict[str, Any], where: str) -> tuple[list[str], int]:
+def _after_header(
+    raw: bytes, encoding: Encoding, skipped: int, options: dict[str, Any], where: str
+) -> tuple[_Lines, list[str], int]:
+    lines = _Lines(_stream(raw, encoding))
+    lines.skip(skipped)
     try:
         with _long_fields():
             for header in csv.reader(lines, **options):
                 start = lines.row_ends()
                 if header:
-                    return header, start
+                    return lines, header, start
     except csv.Error as error:
         raise ValueError(
             f"{where}, line {lines.start}: not a header ({error}). Set {option('delimiter')}, "
             f"which is {options['delimiter']!r} here, or mend the line."
         ) from error
-    return [], 1
+    return lines, [], 1
 
 
 def _rows(
@@ -219,8 +228,8 @@ def _rows(
                 return
             except csv.Error as error:
                 # What a stray quote has swallowed is given back but for its own line.
-                fault = _not_a_row(error, len(lines.held))
                 start = lines.start
+                fault = _not_a_row(error, start, start + len(lines.held) - 1)
                 lines.only_first_line_ends()
                 yield start, fault
 
@@ -240,12 +249,12 @@ def _rows_until_error(
             yield start, RowFault(fault.reason + until, argument=fault.argument)
 
 
-def _not_a_row(error: csv.Error, count: int) -> RowFault:
+def _not_a_row(error: csv.Error, first: int, last: int) -> RowFault:
     why = ""
     if "unexpected end" in str(error):
         why = ": a quote opens on this line and is never closed"
-    elif count > 1:
-        why = f": a quote opens on this line and closes {count - 1} lines on, inside a field"
+    elif last > first:
+        why = f": a quote opens on this line and closes on line {last}, inside a field"
     return RowFault(f"not a table row ({error}){why}.")
 
 
@@ -253,7 +262,7 @@ def _sample(raw: bytes, encoding: Encoding) -> list[str]:
     lines: list[str] = []
     size = 0
     for line in itertools.islice(_stream(raw, encoding), _SAMPLE_LINES):
-        lines.append(line)
+        lines.append(line[:_SAMPLE_CHARACTERS])
         size += len(line)
         if size > _SAMPLE_CHARACTERS:
             break
@@ -265,7 +274,8 @@ def _sniff(sample: list[str], columns: Sequence[Column], usual: str) -> str:
     def fit(delimiter: str) -> tuple[int, bool, float]:
         try:
             with _long_fields():
-                rows = [row for row in csv.reader(sample, delimiter=delimiter) if row]
+                reader = csv.reader(sample, delimiter=delimiter, skipinitialspace=True)
+                rows = [row for row in reader if row]
         except csv.Error:
             rows = []
         if not rows:

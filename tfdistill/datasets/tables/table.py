@@ -270,7 +270,7 @@ def _on_labels(name: str, labels: list[str]) -> list[str]:
     single = [label for label, count in counts.items() if count == 1]
     if len(single) == len(labels) > 1:
         notes.append(f"{name!r} has a class for each row: is it the right column?")
-    elif single:
+    elif single and len(counts) > 1:
         more = f" and {len(single) - 5} more" * (len(single) > 5)
         notes.append(
             f"{name!r} has classes of one row: {', '.join(map(repr, sorted(single)[:5]))}{more}"
