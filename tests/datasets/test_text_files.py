@@ -151,7 +151,9 @@ def test_class_ids_follow_the_sorted_names_of_the_training_part():
 
 
 def test_test_label_that_training_lacks_is_refused():
-    with pytest.raises(ValueError, match=r"Received: 'y' at index 1. Known labels: x"):
+    with pytest.raises(
+        ValueError, match=r"Received: 'y' at index 1. Known labels: x\. `keep_known_labels`"
+    ):
         text_data((["a"], ["x"]), (["b", "c"], ["x", "y"]))
 
 

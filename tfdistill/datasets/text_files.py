@@ -76,7 +76,8 @@ def text_data(
         if label not in ids:
             raise ValueError(
                 f"`test` must only have labels that `train` has. Received: {label!r} at "
-                f"index {row}. Known labels: {', '.join(names[:8])}{' …' * (len(names) > 8)}."
+                f"index {row}. Known labels: {', '.join(names[:8])}{' …' * (len(names) > 8)}. "
+                "`keep_known_labels` leaves such rows out."
             )
     return TextData(
         train_texts=list(train[0]),

@@ -36,7 +36,7 @@ def test_a_marked_encoding_is_no_guess(encoding: str, read: Read):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("texts", [GERMAN, RUSSIAN, ["日本語の文章", "中文"]])
+@pytest.mark.parametrize("texts", [GERMAN, RUSSIAN, ["日本語の文章", "中文"], ["一一一一", "ĀāĀā"]])
 def test_utf_16_without_its_mark_is_found_and_said(encoding: str, texts: list[str], read: Read):
     table = read("a.csv", content(texts).encode(encoding))
 

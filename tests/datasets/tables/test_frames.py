@@ -100,7 +100,7 @@ def test_frames_name_their_columns_when_one_is_not_there(labelled: Columns):
         read_table(pd.DataFrame([["a", "b"]], columns=["text", "text"]), columns=labelled)
 
 
-@pytest.mark.parametrize("source", [7, None, [("a", "x")], {"train"}])
+@pytest.mark.parametrize("source", [7, None, [("a", "x")], {"a"}, {"train": pd.DataFrame(DATA)}])
 def test_what_is_no_table_is_refused(source: object, labelled: Columns):
     with pytest.raises(TypeError, match="`source` must be the path of a file, a data frame"):
         read_table(source, columns=labelled)
@@ -144,3 +144,8 @@ def test_damaged_parquet_is_refused(tmp_path: Path, labelled: Columns):
 
     with pytest.raises(ValueError, match=r"a\.parquet must be a whole Parquet file"):
         read_table(path, columns=labelled)
+
+
+def test_a_frame_without_rows_is_refused(labelled: Columns):
+    with pytest.raises(ValueError, match="`source` must hold at least one row. .*'a DataFrame'"):
+        read_table(pd.DataFrame({"text": [], "label": []}), columns=labelled)

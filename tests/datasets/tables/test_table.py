@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,3 +191,20 @@ def test_a_column_without_a_name_or_a_known_kind_is_refused():
         Column("", argument="text")
     with pytest.raises(ValueError, match="`kind` must be one of 'text', 'label', 'number', 'raw'"):
         Column("a", "class")
+
+
+@pytest.mark.slow
+def test_a_million_rows_take_less_than_15_seconds_of_the_processor(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("id,text,label\n")
+        for row in range(1_000_000):
+            file.write(
+                f'{row},"schöner Text, der ""{row}"" heißt und etwas länger ist",c{row % 77}\n'
+            )
+    started = time.process_time()
+    table = read_table(path, columns=(Column("text"), Column("label", "label")))
+
+    assert time.process_time() - started < 15
+    assert (table.num_rows, table.row_numbers[-1]) == (1_000_000, 1_000_001)
+    assert table.columns["text"][7] == 'schöner Text, der "7" heißt und etwas länger ist'

@@ -147,15 +147,16 @@ def _line_at(raw: bytes, offset: int, name: str) -> int:
 
 
 def _utf_16_without_mark(raw: bytes) -> str | None:
-    # Commas, line ends and Latin letters have a zero byte in UTF-16, always on the same side.
-    sample = raw[: _SAMPLE_BYTES // 2 * 2]
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if len(raw) % 2 or (even > 0) == (odd > 0):
+    # Letters of a language may have zero bytes on either side, as U+4E00 has; line ends have not.
+    if len(raw) % 2 or b"\0" not in raw[:_SAMPLE_BYTES]:
         return None
-    name = "utf-16-le" if odd else "utf-16-be"
-    line_end = "\n".encode(name)
-    starts = [at for at in range(0, len(sample), 2) if sample[at : at + 2] == line_end]
-    return name if starts and not _first_fault(raw, name) else None
+    sample = memoryview(raw)[:_SAMPLE_BYTES]
+    line_ends = {}
+    for name in ("utf-16-le", "utf-16-be"):
+        text = codecs.decode(sample, name, "replace")
+        line_ends[name] = 0 if "\0" in text else text.count("\n") + text.count("\r")
+    name = max(line_ends, key=lambda name: line_ends[name])
+    return name if line_ends[name] and not _first_fault(raw, name) else None
 
 
 def _is_damaged_utf_8(raw: bytes) -> bool:

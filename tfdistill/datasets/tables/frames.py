@@ -68,12 +68,15 @@ def frame_rows(frame: Any, columns: Sequence[Column]) -> RowSource:
         ValueError: If a column is not there.
     """
     kind = type(frame).__name__
-    if isinstance(frame, Mapping):
+    several = isinstance(frame, Mapping) and any(
+        hasattr(part, "column_names") or hasattr(part, "columns") for part in frame.values()
+    )
+    if isinstance(frame, Mapping) and not several:
         return column_rows(frame, columns, where=f"the {kind}", format=kind)
     names = getattr(frame, "columns", None)
     # A pyarrow table has `columns`, too, but they are its data.
     names = getattr(frame, "column_names", names)
-    if names is None or callable(names) or isinstance(names, Mapping):
+    if several or names is None or callable(names):
         raise TypeError(
             "`source` must be the path of a file, a data frame, a dict of columns or a tuple with "
             f"one sequence for each column. Received: source={frame!r:.80} ({kind}). A data set "

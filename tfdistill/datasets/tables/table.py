@@ -7,7 +7,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from tfdistill.datasets.tables.encodings import find_encoding
 from tfdistill.datasets.tables.frames import frame_rows, pair_rows, parquet_rows
 from tfdistill.datasets.tables.json_rows import json_line_rows, json_rows
 from tfdistill.datasets.tables.row_source import RowSource
-from tfdistill.datasets.tables.source_files import check_file, read_bytes, table_format
+from tfdistill.datasets.tables.source_files import FORMATS, check_file, read_bytes, table_format
 
 __all__ = ["SkippedRow", "Table", "read_table"]
 
@@ -62,8 +62,8 @@ class Table:
         guesses: Those of the notes that may be wrong and change what was read.
     """
 
-    columns: dict[str, list[Any]]
-    row_numbers: npt.NDArray[np.int64]
+    columns: dict[str, list[Any]] = field(repr=False)
+    row_numbers: npt.NDArray[np.int64] = field(repr=False)
     unit: str
     source: str
     format: str
@@ -188,15 +188,56 @@ def _file_rows(
 def _checked(
     source: RowSource, columns: Sequence[Column], *, where: str, skip_bad_rows: bool
 ) -> Table:
-    readers = [
-        cell_reader(column, escaped_bytes=source.escaped_bytes, typed=source.typed)
-        for column in columns
-    ]
-    values: list[list[Any]] = [[] for _ in columns]
-    numbers: list[int] = []
-    skipped: list[SkippedRow] = []
+    checked = _CheckedRows(source, columns, where=where, skip_bad_rows=skip_bad_rows)
+    # Closed at once, also when a row is refused: the csv module's limit is set while it reads.
+    with contextlib.closing(cast("Generator[tuple[int, Any]]", source.rows)) as rows:
+        while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+            checked.add(batch)
+    if not checked.numbers:
+        bad = checked.skipped
+        first = f" The first, {bad[0].place}: {bad[0].reason}" if bad else ""
+        argument = "path" if source.format in FORMATS.values() else "source"
+        raise ValueError(
+            f"`{argument}` must hold at least one row. Received: {where!r}, no rows"
+            f"{f' but {len(bad)} bad ones' if bad else ''}.{first}"
+        )
+    named = dict(zip((column.name for column in columns), checked.values, strict=True))
+    notes = [*source.notes]
+    for column in columns:
+        if column.kind == "label":
+            notes += _on_labels(column.name, named[column.name])
+    return Table(
+        columns=named,
+        row_numbers=np.array(checked.numbers, np.int64),
+        unit=source.unit,
+        source=where,
+        format=source.format,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        skipped=tuple(checked.skipped),
+        notes=tuple(notes),
+        guesses=tuple(source.guesses),
+    )
 
-    def read_batch(batch: list[tuple[int, Any]]) -> None:
+
+class _CheckedRows:
+    """Collects the rows whose cells are right, column by column, and those to be skipped."""
+
+    def __init__(
+        self, source: RowSource, columns: Sequence[Column], *, where: str, skip_bad_rows: bool
+    ) -> None:
+        self._source = source
+        self._where = where
+        self._skip_bad_rows = skip_bad_rows
+        self._readers = [
+            cell_reader(column, escaped_bytes=source.escaped_bytes, typed=source.typed)
+            for column in columns
+        ]
+        self.values: list[list[Any]] = [[] for _ in columns]
+        self.numbers: list[int] = []
+        self.skipped: list[SkippedRow] = []
+
+    def add(self, batch: list[tuple[int, Any]]) -> None:
         # Column by column, and again row by row if there is a fault: most tables have few.
         rows = [cells for _, cells in batch]
         if not any(isinstance(cells, RowFault) for cells in rows):
@@ -204,57 +245,30 @@ def _checked(
             with contextlib.suppress(RowFault):
                 read = [
                     list(map(reader, cells))
-                    for reader, cells in zip(readers, by_column, strict=True)
+                    for reader, cells in zip(self._readers, by_column, strict=True)
                 ]
-                numbers.extend(number for number, _ in batch)
-                for column, cells in zip(values, read, strict=True):
+                self.numbers.extend(number for number, _ in batch)
+                for column, cells in zip(self.values, read, strict=True):
                     column.extend(cells)
                 return
         for number, cells in batch:
-            read_row(number, cells)
+            self._add_row(number, cells)
 
-    def read_row(number: int, cells: Any) -> None:
+    def _add_row(self, number: int, cells: Any) -> None:
         try:
             if isinstance(cells, RowFault):
                 raise cells
-            row = [reader(cell) for reader, cell in zip(readers, cells, strict=True)]
+            row = [reader(cell) for reader, cell in zip(self._readers, cells, strict=True)]
         except RowFault as fault:
-            place = source.place(number) if source.place else f"{source.unit} {number}"
-            if not skip_bad_rows:
-                raise ValueError(f"{where}, {place}: {_refusal(fault)}") from None
-            skipped.append(SkippedRow(number, place, fault.reason))
+            unit = self._source.unit
+            place = self._source.place(number) if self._source.place else f"{unit} {number}"
+            if not self._skip_bad_rows:
+                raise ValueError(f"{self._where}, {place}: {_refusal(fault)}") from None
+            self.skipped.append(SkippedRow(number, place, fault.reason))
             return
-        numbers.append(number)
-        for column, value in zip(values, row, strict=True):
+        self.numbers.append(number)
+        for column, value in zip(self.values, row, strict=True):
             column.append(value)
-
-    # Closed at once, also when a row is refused: the csv module's limit is set while it reads.
-    with contextlib.closing(cast("Generator[tuple[int, Any]]", source.rows)) as rows:
-        while batch := list(itertools.islice(rows, _BATCH_ROWS)):
-            read_batch(batch)
-    if not numbers:
-        first = f" The first, {skipped[0].place}: {skipped[0].reason}" if skipped else ""
-        raise ValueError(
-            f"`path` must hold at least one row. Received: {where!r}, no rows"
-            f"{f' but {len(skipped)} bad ones' if skipped else ''}.{first}"
-        )
-    named = dict(zip((column.name for column in columns), values, strict=True))
-    notes = [*source.notes]
-    for column in columns:
-        if column.kind == "label":
-            notes += _on_labels(column.name, named[column.name])
-    return Table(
-        columns=named,
-        row_numbers=np.array(numbers, np.int64),
-        unit=source.unit,
-        source=where,
-        format=source.format,
-        delimiter=source.delimiter,
-        encoding=source.encoding,
-        skipped=tuple(skipped),
-        notes=tuple(notes),
-        guesses=tuple(source.guesses),
-    )
 
 
 def _refusal(fault: RowFault) -> str:
