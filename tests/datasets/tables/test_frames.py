@@ -144,6 +144,10 @@ def test_damaged_parquet_is_refused(tmp_path: Path, labelled: Columns):
 
     with pytest.raises(ValueError, match=r"a\.parquet must be a whole Parquet file"):
         read_table(path, columns=labelled)
+    pyarrow.parquet.write_table(pa.table(DATA), path, compression="none", use_dictionary=False)
+    path.write_bytes(path.read_bytes().replace(b"rain", b"\xff\xff\xff\xff"))
+    with pytest.raises(ValueError, match=r"a\.parquet must be a whole Parquet file.* 0xff"):
+        read_table(path, columns=labelled)
 
 
 def test_a_frame_without_rows_is_refused(labelled: Columns):

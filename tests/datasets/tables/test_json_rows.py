@@ -42,12 +42,32 @@ def test_rows_under_a_key_are_read_and_said(key: str, read: Read):
     table = read("a.json", json.dumps({"version": 1, key: ROWS}))
 
     assert is_weather(table) and f"rows under {key!r}" in table.notes
+    assert table.guesses == ()
 
 
 def test_one_object_a_line_is_read_from_json_too(read: Read):
     table = read("a.json", "\n".join(map(json.dumps, ROWS)))
 
     assert is_weather(table) and "one JSON object a line" in table.notes
+    assert table.guesses == ()
+
+
+def test_a_guessed_encoding_is_said_of_each_form(read: Read):
+    texts = ["Das Frühstück ließ zu wünschen übrig.", "Die Größe passt für mich nicht, schön."]
+    rows = [{"Text": text, "label": "x"} for text in texts]
+    columns = {"Text": texts, "label": ["x", "x"]}
+    for name, content in (
+        ("a.json", json.dumps(rows, ensure_ascii=False)),
+        ("b.json", json.dumps(columns, ensure_ascii=False)),
+        ("c.json", json.dumps({"data": rows}, ensure_ascii=False)),
+        ("d.jsonl", "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)),
+    ):
+        table = read(name, content.encode("cp1252"))
+        assert table.columns["text"] == texts
+        assert table.guesses == (
+            "encoding cp1252 guessed from the text",
+            "column 'Text' taken for 'text'",
+        )
 
 
 def test_compressed_json_lines_are_read(read: Read):

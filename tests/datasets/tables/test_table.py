@@ -100,8 +100,12 @@ def test_a_header_alone_is_refused(content: str, read: Read):
 
 
 def test_a_table_of_bad_rows_alone_is_refused_with_the_first(read: Read):
-    with pytest.raises(ValueError, match="no rows but 2 bad ones. The first, line 2: expected a"):
+    with pytest.raises(
+        ValueError, match="no rows but 2 bad ones. The first, line 2: .*--delimiter"
+    ):
         read("a.csv", "text,label\n,x\n,y\n", skip_bad_rows=True)
+    with pytest.raises(ValueError, match=r"1 bad ones.* Set `text` .* or `label` \(--label\)\."):
+        read("a.jsonl", '{"a": "b"}', skip_bad_rows=True)
 
 
 @pytest.mark.parametrize(

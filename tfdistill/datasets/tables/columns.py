@@ -154,7 +154,10 @@ def _not_one(
         f"{column.argument}={column.name!r}. The columns are {shown}{more}. "
     )
     if len(exact) > 1:
-        return message + f"{len(exact)} of them have this name: rename all but one."
+        return message + (
+            f"{len(exact)} of them have this name: rename all but one, or set "
+            f"{option(column.argument)}."
+        )
     if not header:
         return message + "It is empty."
     folded = {name.strip().casefold(): name for name in reversed(header)}

@@ -132,7 +132,7 @@ def delimited_rows(
         delimiter=delimiter,
         encoding=encoding.name,
         escaped_bytes=encoding.errors == "surrogateescape",
-        notes=[*encoding.guesses, *near, *notes],
+        notes=notes,
         guesses=[*encoding.guesses, *near],
     )
 

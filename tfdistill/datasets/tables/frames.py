@@ -48,7 +48,6 @@ def column_rows(
         unit="row",
         encoding=encoding,
         typed=encoding is None,
-        notes=near,
         guesses=near,
     )
 
@@ -89,7 +88,6 @@ def frame_rows(frame: Any, columns: Sequence[Column]) -> RowSource:
         format=kind,
         unit="row",
         typed=True,
-        notes=near,
         guesses=near,
     )
 
@@ -148,17 +146,16 @@ def parquet_rows(path: Path, columns: Sequence[Column], *, where: str) -> RowSou
             names = file.schema_arrow.names
             indices, near = find_columns(columns, names, where=where)
             table = file.read(columns=[names[index] for index in indices])
-    except (pyarrow.ArrowInvalid, OSError) as error:
+            parts = [table.column(names[index]).to_pylist() for index in indices]
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{where} must be a whole Parquet file. Received: {error} Write it again."
         ) from error
-    parts = [table.column(names[index]).to_pylist() for index in indices]
     return RowSource(
         rows=_rows(parts, columns, where),
         format="parquet",
         unit="row",
         typed=True,
-        notes=near,
         guesses=near,
     )
 

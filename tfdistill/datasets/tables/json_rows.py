@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -42,7 +43,6 @@ def json_line_rows(raw: bytes, encoding: Encoding, columns: Sequence[Column]) ->
         rows=_line_rows(stream, _Keys(columns, said)),
         format="jsonl",
         encoding=encoding.name,
-        notes=said,
         guesses=said,
     )
 
@@ -146,7 +146,6 @@ def _array(
         unit="item",
         encoding=encoding.name,
         escaped_bytes=encoding.errors == "surrogateescape",
-        notes=said,
         guesses=said,
         place=lambda item: f"line {lines[item - 1]} (item {item})",
     )
@@ -200,9 +199,7 @@ def _from_object(
         named = any(is_near(key, column.name) for key in lists for column in columns)
         if named or not under:
             if lists:
-                return column_rows(
-                    lists, columns, where=where, format="json", encoding=encoding.name
-                )
+                return _columns(lists, encoding, columns, where)
         elif all(isinstance(row, dict) for row in lists[under[0]]):
             said = list(encoding.guesses)
             keys = _Keys(columns, said)
@@ -212,7 +209,7 @@ def _from_object(
                 format="json",
                 unit="item",
                 encoding=encoding.name,
-                notes=_with(said, f"rows under {under[0]!r}"),
+                notes=[f"rows under {under[0]!r}"],
                 guesses=said,
                 place=lambda item: f"item {item} of {under[0]!r}",
             )
@@ -220,9 +217,7 @@ def _from_object(
             rows = lists[under[0]]
             if all(isinstance(row, list) and len(row) == len(names) for row in rows):
                 split = dict(zip(map(str, names), map(list, zip(*rows, strict=True)), strict=True))
-                return column_rows(
-                    split, columns, where=where, format="json", encoding=encoding.name
-                )
+                return _columns(split, encoding, columns, where)
     shown = list(value)[:8] if isinstance(value, dict) else value
     raise ValueError(
         f"{where}, line 1: expected an array of objects, or an object of columns. Received: "
@@ -231,9 +226,11 @@ def _from_object(
     )
 
 
-def _with(said: list[str], note: str) -> list[str]:
-    said.append(note)
-    return said
+def _columns(
+    by_name: dict[str, list[Any]], encoding: Encoding, columns: Sequence[Column], where: str
+) -> RowSource:
+    source = column_rows(by_name, columns, where=where, format="json", encoding=encoding.name)
+    return dataclasses.replace(source, guesses=[*encoding.guesses, *source.guesses])
 
 
 def _as_list(value: object) -> list[Any] | None:

@@ -24,8 +24,8 @@ class RowSource:
         encoding: How bytes became characters, or None.
         escaped_bytes: Whether bytes that do not decode became lone surrogates.
         typed: Whether all cells of a column are of one type, as in a data frame.
-        notes: What was found out, in half-sentences; may grow while `rows` is read.
-        guesses: Those of the notes that may be wrong.
+        notes: What was found out, in half-sentences.
+        guesses: The same, where it may be wrong; may grow while `rows` is read.
         place: Tells where the row of a number is, for messages; None writes unit and number.
     """
 

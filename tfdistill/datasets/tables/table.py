@@ -196,13 +196,17 @@ def _checked(
     if not checked.numbers:
         bad = checked.skipped
         first = f" The first, {bad[0].place}: {bad[0].reason}" if bad else ""
+        if bad and source.delimiter:
+            first += f" Set {option('delimiter')}, which is {source.delimiter!r} here."
+        elif bad:
+            first += f" Set {' or '.join(dict.fromkeys(option(c.argument) for c in columns))}."
         argument = "path" if source.format in FORMATS.values() else "source"
         raise ValueError(
             f"`{argument}` must hold at least one row. Received: {where!r}, no rows"
             f"{f' but {len(bad)} bad ones' if bad else ''}.{first}"
         )
     named = dict(zip((column.name for column in columns), checked.values, strict=True))
-    notes = [*source.notes]
+    notes = [*source.guesses, *source.notes]
     for column in columns:
         if column.kind == "label":
             notes += _on_labels(column.name, named[column.name])
