@@ -55,7 +55,7 @@ def watched() -> Iterator[set[str]]:
         yield found
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
 
 
 def train_step(scratch: Path) -> set[str]:
