@@ -26,3 +26,4 @@ from .text_files import (
     read_labelled_text as read_labelled_text,
     text_data as text_data,
 )
+from .text_variation import varied_copies as varied_copies
