@@ -1,3 +1,9 @@
+from .compiled import (
+    CompiledTeacher as CompiledTeacher,
+    TeacherFidelity as TeacherFidelity,
+    compile_teacher as compile_teacher,
+    length_buckets as length_buckets,
+)
 from .pretrained import (
     load_backbone as load_backbone,
     text_classifier as text_classifier,
