@@ -10,3 +10,10 @@ from .pretrained import (
     text_features as text_features,
     with_head as with_head,
 )
+from .training import (
+    CutPadding as CutPadding,
+    TrainedTeacher as TrainedTeacher,
+    best_teacher as best_teacher,
+    fine_tune as fine_tune,
+    train_head as train_head,
+)

@@ -49,13 +49,13 @@ def load_backbone(folder: str | pathlib.Path) -> keras.Model:
 
 
 def text_features(
-    backbone: keras.Model, *, sequence_length: int, kept_ids: np.ndarray | None = None
+    backbone: keras.Model, *, sequence_length: int | None, kept_ids: np.ndarray | None = None
 ) -> keras.Model:
     """Makes a model from token ids to the mean of the backbone's last hidden states.
 
     Args:
         backbone: A KerasHub BERT backbone.
-        sequence_length: Number of ids per text; 0 is padding.
+        sequence_length: Number of ids per text, or None for any; 0 is padding.
         kept_ids: If the ids are those of a cut vocabulary, the teacher's id of each.
 
     Returns:
