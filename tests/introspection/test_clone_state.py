@@ -215,6 +215,17 @@ def test_a_learned_vocabulary_of_ints_in_front_of_weights_is_copied():
     np.testing.assert_array_equal(copy_model(model)(x), model(x))
 
 
+def test_a_recurrent_layer_goes_on_from_the_state_that_it_had():
+    inputs = keras.Input(batch_shape=(4, 2, 4))
+    model = keras.Model(inputs, layers.LSTM(3, stateful=True)(inputs))
+    x = X[:8].reshape(4, 2, 4)
+    first = model(x)
+    copy = copy_model(model)
+
+    np.testing.assert_array_equal(copy(x), model(x))
+    assert np.abs(model(x) - first).max() > 1e-3
+
+
 def test_dtype_policies_are_copied():
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -319,6 +330,19 @@ def test_a_model_that_answers_otherwise_each_time_is_copied():
 
     model = functional(layers.Dense(4), Noisy())
     np.testing.assert_array_equal(copy_model(model).layers[1].kernel, model.layers[1].kernel)
+
+
+def test_a_difference_is_seen_in_images_of_any_size():
+    """The convolutions leave nothing of 32 x 32 pixels, so a larger image has to show it."""
+    layer = Remembering()
+    x = inputs = keras.Input((None, None, 3))
+    for _ in range(2):
+        x = layers.Conv2D(4, 17)(x)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(layer(x)))
+    copy_model(model)
+    layer.offset = 1.0
+    with pytest.raises(ValueError, match="must answer the same"):
+        copy_model(model)
 
 
 def test_a_model_with_numbers_that_are_none_is_copied():

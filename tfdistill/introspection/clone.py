@@ -1,8 +1,8 @@
 """Copies models and layers with all that they compute with, so that a given model never changes.
 
 Keras rebuilds a layer from its config and knows its variables. Some layers compute with more:
-`Normalization` with tensors that it makes of its variables, a lookup with a vocabulary. That is
-copied too, and a copied model is called beside the given one before it is returned.
+`Normalization` with tensors that it makes of its variables, a lookup with a vocabulary, a stateful
+recurrent layer with its states. That is copied too, and a copied model is called beside the given one before it is returned.
 """
 
 from __future__ import annotations
@@ -107,9 +107,8 @@ def copy_state(
     for one, other in variables:
         one.trainable = other.trainable
         one.assign(changed.get(id(other), other))
-    for _, mine, _ in layers:
-        if isinstance(mine, keras.layers.Normalization) and mine.built:
-            mine.finalize_state()  # it computes with tensors that it makes of its variables
+    for _, mine, given in layers:
+        _copy_beside_variables(mine, given)
 
 
 def _rebuilt(model: keras.Model) -> keras.Model:
@@ -128,6 +127,15 @@ def _copy_policy(new: keras.layers.Layer, old: keras.layers.Layer) -> None:
     if isinstance(new, keras.Model) and policy.quantization_mode is None:
         if new.dtype_policy.name != policy.name:
             new.dtype_policy = policy
+
+
+def _copy_beside_variables(new: Any, old: Any) -> None:
+    """Copies what layers compute with that Keras does not count among their variables."""
+    if isinstance(new, keras.layers.Normalization) and new.built:
+        new.finalize_state()  # makes tensors of its variables
+    if isinstance(new, keras.layers.RNN) and new.stateful and new.built:
+        for one, other in zip(*map(keras.tree.flatten, (new.states, old.states)), strict=True):
+            one.assign(other)
 
 
 def _is_lookup(layer: Any) -> bool:
