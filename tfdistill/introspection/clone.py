@@ -2,7 +2,8 @@
 
 Keras rebuilds a layer from its config and knows its variables. Some layers compute with more:
 `Normalization` with tensors that it makes of its variables, a lookup with a vocabulary, a stateful
-recurrent layer with its states. That is copied too, and a copied model is called beside the given one before it is returned.
+recurrent layer with its states. That is copied too. A copied model is called beside the given one
+before it is returned, because nobody can list all layers that keep something of their own.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tfdistill.introspection.shapes import infer, input_specs
 
 __all__ = ["check_copy"]
 
-_LENGTHS = (32, 4, 128)  # tried in turn for axes of any length
+_LENGTHS = (8, 32, 128, 2)  # tried in turn for axes of any length
 
 
 def check_copy(copy: keras.Model, model: keras.Model) -> None:
