@@ -1,7 +1,8 @@
-"""Recording layers: the numbers of the layer itself, one run of it, and no trace afterwards."""
+"""Hooks on layers: what they see and change, one run of the layer, and no trace afterwards."""
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable
 
@@ -12,7 +13,14 @@ import pytest
 import tensorflow as tf
 
 import tfdistill as td
-from tfdistill.introspection.hooks import CaptureError, Point, capturing
+from tfdistill.introspection.hooks import (
+    CaptureError,
+    Point,
+    capturing,
+    has_own_method,
+    intercepting,
+    keep_hook,
+)
 from tfdistill.introspection.shapes import infer
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
@@ -295,3 +303,108 @@ def test_attention_to_something_else_is_refused():
     with pytest.raises(CaptureError, match=message):
         with capturing([Point("cross", layer, "attention")]):
             layer(X, X[:, :2])
+
+
+def adding(number: float) -> Callable:
+    return lambda call, inputs: call(inputs) + number
+
+
+def doubling(call, inputs):
+    return 2.0 * call(inputs)
+
+
+def test_of_several_hooks_the_last_one_is_the_outermost():
+    layer = keras.layers.Rescaling(1.0)
+    with intercepting([(layer, adding(1.0)), (layer, doubling)]):
+        assert float(layer(3.0)) == 8.0
+        with intercepting([(layer, adding(1.0))]):
+            assert float(layer(3.0)) == 9.0
+        assert float(layer(3.0)) == 8.0
+    assert float(layer(3.0)) == 3.0
+    assert "call" not in vars(layer)
+
+
+def test_one_hook_may_be_put_on_a_layer_twice():
+    layer = keras.layers.Rescaling(1.0)
+    with intercepting([(layer, doubling)]), intercepting([(layer, doubling)]):
+        assert float(layer(3.0)) == 12.0
+    assert "call" not in vars(layer)
+
+
+def test_hooks_are_gone_after_an_error_of_the_body_the_layer_and_the_list():
+    layer = keras.layers.Rescaling(1.0)
+
+    def pairs():
+        yield layer, doubling
+        raise KeyError("halfway")
+
+    with pytest.raises(KeyError, match="halfway"), intercepting(pairs()):
+        pass
+    assert "call" not in vars(layer)
+    with pytest.raises(ZeroDivisionError), intercepting([(layer, lambda call, inputs: 1 / 0)]):
+        layer(3.0)
+    assert "call" not in vars(layer)
+    assert float(layer(3.0)) == 3.0
+
+
+def test_a_hook_is_seen_by_the_thread_that_put_it_there_and_by_no_other():
+    layer, elsewhere = keras.layers.Rescaling(1.0), []
+    with intercepting([(layer, doubling)]):
+        thread = threading.Thread(target=lambda: elsewhere.append(float(layer(3.0))))
+        thread.start()
+        thread.join()
+        assert float(layer(3.0)) == 6.0
+    assert elsewhere == [3.0]
+
+
+def test_threads_that_hook_one_layer_at_the_same_time_leave_no_trace():
+    layer = keras.layers.Rescaling(1.0)
+    found, wrong = [], []
+
+    def work(number: float):
+        for _ in range(50):
+            with intercepting([(layer, adding(number))]):
+                outputs = float(layer(1.0))
+            (found if outputs == 1.0 + number else wrong).append(outputs)
+
+    threads = [threading.Thread(target=work, args=(float(n),)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(found), wrong) == (200, [])
+    assert "call" not in vars(layer)
+
+
+def test_a_hook_that_is_kept_stays_below_others_and_is_the_layers_own():
+    layer = keras.layers.Rescaling(1.0)
+    assert not has_own_method(layer)
+    keep_hook(layer, adding(1.0))
+    kept = vars(layer)["call"]
+    with intercepting([(layer, doubling)]):
+        assert has_own_method(layer)
+        assert float(layer(3.0)) == 8.0
+    assert vars(layer)["call"] is kept
+    assert float(layer(3.0)) == 4.0
+
+
+def test_a_layer_that_is_hooked_has_no_method_of_its_own_and_its_own_signature():
+    layer = keras.layers.Rescaling(1.0)
+    before = inspect.signature(layer.call)
+    with intercepting([(layer, doubling)]):
+        assert not has_own_method(layer)
+        assert inspect.signature(layer.call) == before
+
+
+def test_any_method_of_a_layer_is_hooked():
+    layer = keras.layers.MultiHeadAttention(1, 4)
+    seen = []
+
+    def hook(compute, *args, **kwargs):
+        seen.append(len(args))
+        return compute(*args, **kwargs)
+
+    with intercepting([(layer, hook)], method="_compute_attention"):
+        layer(X, X)
+    assert len(seen) == 1
+    assert "_compute_attention" not in vars(layer)

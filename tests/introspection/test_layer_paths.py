@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 import tfdistill as td
-from tfdistill.introspection.layer_paths import find_attention, find_layer, list_layers
+from tfdistill.introspection.layer_paths import (
+    find_attention,
+    find_layer,
+    list_layers,
+    named_layers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +156,13 @@ def test_long_lists_of_candidates_are_cut_short():
     np.testing.assert_equal(len(list_layers(model)), 16)
     with pytest.raises(ValueError, match="'m0/a', .* 'm4/a' and 3 more. Write more"):
         find(model, "a")
+
+
+def test_a_layer_that_is_reached_in_two_ways_has_its_shortest_path():
+    inner = keras.layers.Dense(4, name="inner")
+    wrapped = keras.layers.SpectralNormalization(inner, name="wrapper")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, inner(wrapped(inputs)))
+
+    assert [path for path, _ in named_layers(model)] == ["wrapper", "inner"]
+    assert sorted(list_layers(model)) == ["inner", "wrapper", "wrapper/inner"]

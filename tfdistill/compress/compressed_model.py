@@ -23,6 +23,7 @@ from tfdistill.compress import recipe as recipes
 from tfdistill.compress.technique import WeightSlot, WeightTransform, move_if, move_once
 from tfdistill.introspection.backend import check_model
 from tfdistill.introspection.clone import copy_model
+from tfdistill.introspection.layer_pairs import paired_variables
 from tfdistill.introspection.layer_paths import StudentWrapper
 from tfdistill.introspection.seed_state import load_seeds, save_seeds
 from tfdistill.introspection.weights import Target, find_targets, select
@@ -287,7 +288,7 @@ def strip(model: keras.Model) -> keras.Model:
         )
     baked = {id(own): value for own, value in model.effective_weights(training=False)}
     plain = copy_model(model.student)
-    for variable, own in zip(plain.variables, model.student.variables, strict=True):
+    for variable, own in paired_variables(plain, model.student):
         if id(own) in baked:
             variable.assign(baked[id(own)])
     return plain

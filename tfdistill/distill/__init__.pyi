@@ -1,5 +1,4 @@
 from . import callbacks as callbacks, losses as losses
-from .averaging import average_students as average_students, average_weights as average_weights
 from .distiller import Distiller as Distiller
 from .features.feature_loss import FeatureLoss as FeatureLoss
 from .length_batches import batches_of_like_length as batches_of_like_length

@@ -1,15 +1,13 @@
-"""What layers make inside a model, recorded while the model runs once.
+"""Hooks on the methods of layers, and the recording of what layers compute.
 
-A forward pass is expensive and draws one dropout mask, so it must not be repeated to look at a
-hidden state. For the time of one call the chosen layers get an attribute of their own in place
-of a method, which notes what goes in and out; afterwards, also after an exception, it is gone.
-Nothing is rebuilt, so nested, subclassed and compressed models are recorded alike, and the
-gradient flows through what was recorded.
+A hook stands in for a method of one layer, `call` as a rule, for as long as a `with` block runs.
+It is called as `hook(method, *args, **kwargs)` and returns what the method would have. Nothing is
+rebuilt, so nested, subclassed and compressed models are hooked alike, and gradients flow through.
 
-What is worth keeping of one call of a layer: its output, or an attention's Q, K and V.
-
-Beside it goes what is known about padding, because positions that are not real must not be
-distilled. Layers learn of it in different ways: from a Keras mask, or from an argument.
+`capturing` uses hooks to record layers while a model runs once: their outputs, or the queries,
+keys and values of attention. A forward pass is expensive and draws one dropout mask, so it is not
+repeated to look at a hidden state. What is known about padding is recorded too, because positions
+that are not real must not be distilled. Layers learn of it from a Keras mask or from an argument.
 """
 
 from __future__ import annotations
@@ -27,16 +25,161 @@ import tensorflow as tf
 
 __all__ = [
     "CaptureError",
+    "Hook",
     "Parts",
     "Point",
-    "attention_parts",
     "capturing",
-    "keras_mask",
+    "has_own_method",
+    "intercepting",
+    "keep_hook",
     "named_arguments",
-    "state_parts",
 ]
 
+# Called as `hook(method, *args, **kwargs)`.
+Hook = Callable[..., Any]
+
+# "states" and, where it is known which positions are real, "mask"; or "query", "key", "value"
+# and "mask" of an attention layer.
+Parts = dict[str, tf.Tensor]
+
+# Arguments of `call` that say which positions are real, if they are of shape [B, L]: those of
+# this package's students, of KerasHub and of Keras.
+_PADDING_ARGUMENTS = (
+    "is_token",
+    "padding_mask",
+    "decoder_padding_mask",
+    "mask",
+    "attention_mask",
+)
 _CHANGES = threading.RLock()
+
+
+@contextlib.contextmanager
+def intercepting(
+    hooks: Iterable[tuple[keras.layers.Layer, Hook]], *, method: str = "call"
+) -> Iterator[None]:
+    """Puts hooks on a method of layers while the body runs, in this thread.
+
+    Blocks may be nested and may overlap in several threads. Of the hooks of one layer the last one
+    is called first. Afterwards, also after an exception, the layers are as they were.
+
+    Args:
+        hooks: Pairs of a layer and its hook.
+        method: Name of the method.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> layer = keras.layers.Rescaling(2.0)
+        >>> with intercepting([(layer, lambda call, inputs: 10.0 + call(inputs))]):
+        ...     inside = float(layer(1.0))
+        >>> inside, float(layer(1.0))
+        (12.0, 2.0)
+    """
+    with contextlib.ExitStack() as stack:
+        for layer, hook in hooks:
+            stack.enter_context(_hooked(layer, hook, method))
+        yield
+
+
+def keep_hook(layer: keras.layers.Layer, hook: Hook, *, method: str = "call") -> None:
+    """Puts a hook on a method of a layer for good, in all threads.
+
+    It goes with the layer. Copies and files do not have it.
+
+    Args:
+        layer: The layer.
+        hook: The hook.
+        method: Name of the method.
+
+    Example:
+        >>> layer = keras.layers.Rescaling(2.0)
+        >>> keep_hook(layer, lambda call, inputs: 10.0 + call(inputs))
+        >>> float(layer(1.0)), has_own_method(layer)
+        (12.0, True)
+    """
+    with _CHANGES:
+        vars(layer)[method] = _around(hook, getattr(layer, method))
+
+
+def has_own_method(layer: keras.layers.Layer, *, method: str = "call") -> bool:
+    """Tells whether a layer has a method that its class does not; `intercepting` adds none.
+
+    Args:
+        layer: The layer.
+        method: Name of the method.
+    """
+    own = vars(layer).get(method)
+    return own is not None and (not isinstance(own, _Hooked) or own.shadowed is not None)
+
+
+class _Hooked:
+    """Stands in for a method of one layer while there are hooks on it."""
+
+    def __init__(self, function: Callable[..., Any], *, shadowed: Any) -> None:
+        self.function = function
+        self.shadowed = shadowed  # an attribute of the layer that was there before
+        # The replicas of a tf.distribute strategy trace the same layers, in alternating threads.
+        self.hooks: list[tuple[int, Hook]] = []
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        function = self.function
+        for thread, hook in self.hooks:
+            if thread == threading.get_ident():
+                function = _around(hook, function)
+        return function(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _hooked(layer: keras.layers.Layer, hook: Hook, method: str) -> Iterator[None]:
+    own = vars(layer)  # no setattr: Keras would track what is only there for a moment
+    entry = (threading.get_ident(), hook)
+    with _CHANGES:
+        hooked = own.get(method)
+        if not isinstance(hooked, _Hooked):
+            hooked = own[method] = _Hooked(getattr(layer, method), shadowed=own.get(method))
+        hooked.hooks.append(entry)
+    try:
+        yield
+    finally:
+        with _CHANGES:
+            hooked.hooks = [other for other in hooked.hooks if other is not entry]
+            if not hooked.hooks:
+                own.pop(method)
+                if hooked.shadowed is not None:
+                    own[method] = hooked.shadowed
+
+
+def _around(hook: Hook, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Calls the hook with the function; `inspect` still sees the function's signature."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return hook(function, *args, **kwargs)
+
+    return call
+
+
+class CaptureError(ValueError):
+    """Says why what a layer makes cannot be recorded."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place to record.
+
+    Attributes:
+        path: Path of the layer, for messages.
+        layer: The layer.
+        kind: "states" for the layer's output, "attention" for the queries, keys and values of a
+            `MultiHeadAttention`.
+    """
+
+    path: str
+    layer: keras.layers.Layer
+    kind: str
 
 
 @contextlib.contextmanager
@@ -47,8 +190,11 @@ def capturing(points: Iterable[Point]) -> Iterator[dict[Point, Parts]]:
         points: What to record; each layer must run exactly once in the body, in this thread.
 
     Yields:
-        What was recorded, filled while the body runs: `state_parts` or `attention_parts` of
-        each point. Tensors of a graph, if that is what is being made.
+        What was recorded, filled while the body runs. Of "states": `states`, float
+        `[B, ..., D]`, and `mask`, bool `[B, ...]`, if it is known which positions are real. Of
+        "attention": `query`, `key`, `value`, float `[B, L, H, d]`, and `mask`, bool of rank 4
+        that broadcasts to the scores `[B, H, L, L]`, if anything is masked. Tensors of a graph,
+        if that is what is being made.
 
     Raises:
         CaptureError: If a layer ran more than once, or not at all, or somewhere that its output
@@ -67,7 +213,14 @@ def capturing(points: Iterable[Point]) -> Iterator[dict[Point, Parts]]:
     listeners = [_Listener(point, recorded) for point in dict.fromkeys(points)]
     with contextlib.ExitStack() as stack:
         for listener in listeners:
-            stack.enter_context(_listening(listener))
+            layer = listener.point.layer
+            hook: Hook = listener.hear_states
+            method = "call" if layer.quantization_mode is None else "quantized_call"
+            if listener.point.kind == "attention":
+                # Both of the layer's ways to attend go through this method, while its Softmax
+                # layer is left out of one of them.
+                hook, method = listener.hear_attention, "_compute_attention"
+            stack.enter_context(intercepting([(layer, hook)], method=method))
         yield recorded
     for listener in listeners:
         listener.check()
@@ -79,12 +232,26 @@ class _Listener:
     def __init__(self, point: Point, recorded: dict[Point, Parts]) -> None:
         self.point = point
         self._recorded = recorded
-        # The replicas of a tf.distribute strategy trace the same layers, in alternating threads.
-        self.thread = threading.get_ident()
         self._graph = _current_graph()
         self._problem: CaptureError | None = None
 
-    def hear(self, make_parts: Callable[[], Parts]) -> None:
+    def hear_states(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer and keeps its output."""
+        given = named_arguments(call, args, kwargs)
+        # Before the call: attention layers take the Keras mask off what they are given.
+        mask = _keras_mask(self.point.layer, given)
+        outputs = call(*args, **kwargs)
+        self._hear(functools.partial(_state_parts, self.point, given, outputs, mask))
+        return outputs
+
+    def hear_attention(self, compute: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Computes the attention and keeps what goes into it."""
+        given = named_arguments(compute, args, kwargs)
+        outputs = compute(*args, **kwargs)
+        self._hear(functools.partial(_attention_parts, self.point, given))
+        return outputs
+
+    def _hear(self, make_parts: Callable[[], Parts]) -> None:
         """Keeps the parts, or why there are none: here an error would end up in Keras' hands."""
         try:
             self._keep(make_parts())
@@ -119,94 +286,8 @@ class _Listener:
         self._recorded[self.point] = parts
 
 
-class _Tap:
-    """Stands in for a method of one layer while somebody listens."""
-
-    def __init__(
-        self, layer: keras.layers.Layer, function: Callable[..., Any], *, shadowed: Any
-    ) -> None:
-        self.layer = layer
-        self.function = function
-        self.shadowed = shadowed  # an attribute that was there before
-        self.listeners: list[_Listener] = []
-        functools.update_wrapper(self, function)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        heard = [item for item in self.listeners if item.thread == threading.get_ident()]
-        given = named_arguments(self.function, args, kwargs)
-        mask = None
-        if any(item.point.kind == "states" for item in heard):
-            # Before the call: attention layers take the Keras mask off what they are given.
-            mask = keras_mask(self.layer, given)
-        outputs = self.function(*args, **kwargs)
-        for item in heard:
-            if item.point.kind == "states":
-                item.hear(functools.partial(state_parts, item.point, given, outputs, mask))
-            else:
-                item.hear(functools.partial(attention_parts, item.point, given))
-        return outputs
-
-
-@contextlib.contextmanager
-def _listening(listener: _Listener) -> Iterator[None]:
-    layer = listener.point.layer
-    method = "_compute_attention"
-    if listener.point.kind == "states":
-        method = "call" if layer.quantization_mode is None else "quantized_call"
-    own = vars(layer)  # no setattr: Keras would track what is only there for a moment
-    with _CHANGES:
-        tap = own.get(method)
-        if not isinstance(tap, _Tap):
-            tap = own[method] = _Tap(layer, getattr(layer, method), shadowed=own.get(method))
-        tap.listeners.append(listener)
-    try:
-        yield
-    finally:
-        with _CHANGES:
-            tap.listeners.remove(listener)
-            if not tap.listeners:
-                own.pop(method)
-                if tap.shadowed is not None:
-                    own[method] = tap.shadowed
-
-
 def _current_graph() -> tf.Graph | None:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-
-
-# "states" and, where it is known which positions are real, "mask"; or "query", "key", "value"
-# and "mask" of an attention layer.
-Parts = dict[str, tf.Tensor]
-
-# Arguments of `call` that say which positions are real, if they are of shape [B, L]: those of
-# this package's students, of KerasHub and of Keras.
-_PADDING_ARGUMENTS = (
-    "is_token",
-    "padding_mask",
-    "decoder_padding_mask",
-    "mask",
-    "attention_mask",
-)
-
-
-class CaptureError(ValueError):
-    """Says why what a layer makes cannot be recorded."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place to record.
-
-    Attributes:
-        path: Path of the layer, for messages.
-        layer: The layer.
-        kind: "states" for the layer's output, "attention" for the queries, keys and values of a
-            `MultiHeadAttention`.
-    """
-
-    path: str
-    layer: keras.layers.Layer
-    kind: str
 
 
 def named_arguments(
@@ -234,16 +315,8 @@ def named_arguments(
     return given
 
 
-def keras_mask(layer: keras.layers.Layer, given: dict[str, Any]) -> Any:
-    """Computes the mask that Keras is going to attach to the layer's output.
-
-    Args:
-        layer: The layer.
-        given: Arguments of its `call`, the inputs first.
-
-    Returns:
-        A bool tensor, a structure of them, or None.
-    """
+def _keras_mask(layer: keras.layers.Layer, given: dict[str, Any]) -> Any:
+    """Computes the mask that Keras is going to attach to the layer's output."""
     if not layer.supports_masking:
         return None
     inputs = next(iter(given.values()), None)
@@ -253,21 +326,8 @@ def keras_mask(layer: keras.layers.Layer, given: dict[str, Any]) -> Any:
     return layer.compute_mask(inputs, mask)
 
 
-def state_parts(point: Point, given: dict[str, Any], states: Any, mask: Any) -> Parts:
-    """Keeps a layer's output and which of its positions are real.
-
-    Args:
-        point: The place.
-        given: Arguments of the layer's `call`.
-        states: What it returned.
-        mask: Its Keras mask, or None.
-
-    Returns:
-        `states`, float `[B, ..., D]`, and `mask`, bool `[B, ...]`, if anything is known.
-
-    Raises:
-        CaptureError: If the layer did not return one float tensor.
-    """
+def _state_parts(point: Point, given: dict[str, Any], states: Any, mask: Any) -> Parts:
+    """Keeps a layer's output and which of its positions are real."""
     if not tf.is_tensor(states) or len(states.shape) < 2 or not states.dtype.is_floating:
         raise CaptureError(
             f"Layer {point.path!r} must return one float tensor [B, ..., D] to be distilled. "
@@ -288,21 +348,8 @@ def state_parts(point: Point, given: dict[str, Any], states: Any, mask: Any) -> 
     return {"states": states, **_combined(fitting)}
 
 
-def attention_parts(point: Point, given: dict[str, Any]) -> Parts:
-    """Keeps the queries, keys and values of an attention layer, and what it masks.
-
-    Args:
-        point: The place.
-        given: Arguments of `MultiHeadAttention._compute_attention`, which both of the layer's
-            ways to attend go through, while its Softmax layer is left out of one of them.
-
-    Returns:
-        `query`, `key`, `value`, float `[B, L, H, d]`, and `mask`, bool of rank 4 that broadcasts
-        to the scores `[B, H, L, L]`, if it masks anything.
-
-    Raises:
-        CaptureError: If it is no attention of positions to each other.
-    """
+def _attention_parts(point: Point, given: dict[str, Any]) -> Parts:
+    """Keeps the queries, keys and values of self-attention, and what it masks."""
     query, key, value = given["query"], given["key"], given["value"]
     if len(query.shape) != 4 or not query.shape[1:2].is_compatible_with(key.shape[1:2]):
         raise CaptureError(

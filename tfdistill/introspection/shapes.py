@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfdistill.introspection.hooks import CaptureError, Point, capturing
 from tfdistill.introspection.layer_paths import StudentWrapper
 
-__all__ = ["infer", "shapes_of"]
+__all__ = ["infer", "input_specs", "shapes_of"]
 
 
 def infer(model: keras.Model, inputs: Any) -> Any:
@@ -52,7 +52,7 @@ def shapes_of(
         >>> shapes_of(model, [point])[point]["states"].shape
         TensorShape([None, 3])
     """
-    for specs in _input_specs(model):
+    for specs in input_specs(model):
         try:
             return _trace(model, specs, tuple(points))
         except CaptureError:
@@ -62,10 +62,22 @@ def shapes_of(
     return None
 
 
-def _input_specs(model: keras.Model) -> list[Any]:
-    """Lists what a model may take: what it says, or the shape it was built with, as guesses."""
+def input_specs(model: keras.Model) -> list[Any]:
+    """Lists what a model may take: what it says, or the shape it was built with, as guesses.
+
+    Args:
+        model: A built Keras 3 model.
+
+    Returns:
+        Structures of `tf.TensorSpec`, the likely ones first; none if nothing is known.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> input_specs(model)[0].shape
+        TensorShape([None, 2])
+    """
     if isinstance(model, StudentWrapper):
-        return _input_specs(model.student)
+        return input_specs(model.student)
     if getattr(model, "inputs", None):
         known = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return [keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), known)]

@@ -1,10 +1,8 @@
-"""Which weights a technique applies to, and how each is seen as a matrix.
+"""The weights of a model: which can be compressed, under which names, how large and how shared.
 
 The kernels of Dense, EinsumDense (attention) and Conv1D to Conv3D layers and the tables of
 embeddings are compressed; biases, norms, position tables, and recurrent and depthwise layers are
 not. The choice is by layer path with globs, as `include="encoder_*/ffn*"`.
-
-How often each weight of a model is used, and by which layers: what sharing saves.
 """
 
 from __future__ import annotations
@@ -12,18 +10,16 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdistill.files.atomic import gzip_bytes
-
-if TYPE_CHECKING:
-    import keras
+from tfdistill.introspection.backend import check_model
+from tfdistill.introspection.layer_paths import named_layers
 
 __all__ = [
     "Target",
@@ -79,30 +75,13 @@ def find_targets(model: keras.Model) -> list[Target]:
         >>> [(target.path, target.matrix_shape) for target in find_targets(model)]
         [('scores/kernel', (4, 2))]
     """
-    paths = _layer_paths(model)
+    paths = {id(layer): path for path, layer in named_layers(model)}
     found: dict[int, Target] = {}
     for layer in model._flatten_layers():
         target = _target_of(layer, paths.get(id(layer), layer.name))
         if target is not None:
             found.setdefault(id(target.variable), target)
     return list(found.values())
-
-
-def _layer_paths(model: keras.Model) -> dict[int, str]:
-    """Names each layer by the layers around it, as `model.get_layer` finds them.
-
-    `variable.path` will not do: Keras writes it once, where the layer is built first, and a
-    copy or a loaded file gets other ones.
-    """
-    paths: dict[int, str] = {}
-    open_layers: list[tuple[str, keras.layers.Layer]] = [("", model)]
-    while open_layers:
-        prefix, parent = open_layers.pop()
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
-            if id(layer) not in paths:
-                paths[id(layer)] = f"{prefix}{layer.name}"
-                open_layers.append((f"{paths[id(layer)]}/", layer))
-    return paths
 
 
 def select(targets: Iterable[Target], *, include: Patterns, exclude: Patterns) -> list[Target]:
@@ -219,11 +198,7 @@ def list_owners(model: keras.Model) -> dict[int, tuple[str, ...]]:
         [('scores/kernel',), ('scores/bias',)]
     """
     owners: dict[int, list[str]] = {}
-    seen: set[int] = set()
-    for path, layer, _ in _walk(model):
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
+    for path, layer in [("", model), *named_layers(model)]:
         for variable in _own_variables(layer):
             owners.setdefault(id(variable), []).append(f"{path}/{variable.name}".lstrip("/"))
     return {key: tuple(paths) for key, paths in owners.items()}
@@ -248,26 +223,16 @@ def count_uses(model: keras.Model) -> dict[int, int]:
         [2, 2]
     """
     uses: dict[int, int] = {}
-    for _, layer, times in _walk(model):
+    waiting: list[tuple[keras.layers.Layer, int]] = [(model, 1)]
+    for layer, times in waiting:  # grows while it is walked
         for variable in _own_variables(layer):
             uses[id(variable)] = uses.get(id(variable), 0) + times
+        calls = _calls(layer)
+        waiting += [
+            (below, times * calls.get(id(below), 1))
+            for below in layer._flatten_layers(include_self=False, recursive=False)
+        ]
     return uses
-
-
-def _walk(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer, int]]:
-    """Goes down to every layer with its path and the number of its calls."""
-    waiting: list[tuple[str, keras.layers.Layer, int]] = [("", model, 1)]
-    while waiting:
-        path, parent, times = waiting.pop(0)
-        yield path, parent, times
-        calls = _calls(parent)
-        children = {
-            id(layer): layer
-            for layer in parent._flatten_layers(include_self=False, recursive=False)
-        }
-        for key, layer in children.items():
-            below = f"{path}/{layer.name}".lstrip("/")
-            waiting.append((below, layer, times * calls.get(key, 1)))
 
 
 def _calls(parent: keras.layers.Layer) -> dict[int, int]:
@@ -288,7 +253,6 @@ def count_parameters(model: keras.Model) -> int:
     """Returns the number of weights of a built model; a shared variable counts once.
 
     Example:
-        >>> import keras
         >>> count_parameters(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
         10
     """
@@ -299,7 +263,6 @@ def count_nonzero(model: keras.Model) -> int:
     """Returns the number of weights of a built model that are not exactly zero.
 
     Example:
-        >>> import keras
         >>> count_nonzero(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))  # zero bias
         8
     """
@@ -320,9 +283,5 @@ def gzip_weight_bytes(model: keras.Model) -> int:
 
 
 def _weights(model: keras.Model) -> list[np.ndarray]:
-    import keras
-
-    from tfdistill.introspection.backend import check_model
-
     check_model(model, argument="model")
     return [keras.ops.convert_to_numpy(weight) for weight in model.weights]

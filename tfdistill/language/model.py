@@ -15,6 +15,7 @@ from keras import ops
 from tfdistill.compress.structured.architecture import backbone_kind, find_blocks
 from tfdistill.compress.structured.rebuild import with_own_blocks
 from tfdistill.introspection.backend import check_model
+from tfdistill.introspection.clone import copy_model
 from tfdistill.students.decoder_blocks import DecoderBlock, scaled_first
 
 __all__ = ["CausalParts", "causal_parts", "language_model"]
@@ -107,8 +108,7 @@ def language_model(backbone: keras.Model, *, name: str = "language_model") -> ke
         return keras.Model(ids, table(states, reverse=True), name=name)
     own = with_own_blocks(backbone)
     if own is backbone:
-        own = keras.models.clone_model(backbone)
-        own.set_weights(backbone.get_weights())
+        own = copy_model(backbone)
     layers = {layer.name: layer for layer in own.layers}
     table, old_norm = layers["token_embedding"], layers["sequence_output_layernorm"]
     norm = keras.layers.RMSNormalization(epsilon=old_norm.epsilon, name="final_norm")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from tfdistill.arguments import check_int
 from tfdistill.students.decoder_blocks import DecoderBlock, rope_frequencies
 from tfdistill.students.encoder import assign_groups
 from tfdistill.students.initialization import initial_values
@@ -113,10 +114,7 @@ def causal_lm(
 
 def _check_sizes(**sizes: int) -> None:
     for argument, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(
-                f"`{argument}` must be an int of at least 1. Received: {argument}={size!r}."
-            )
+        check_int(size, argument=argument, at_least=1)
     if sizes["num_heads"] % sizes["num_key_value_heads"]:
         raise ValueError(
             "`num_heads` must be a multiple of `num_key_value_heads`. Received: "

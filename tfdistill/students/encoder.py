@@ -4,9 +4,7 @@ The arguments carry KerasHub's names. What differs from BERT is what a small dev
 for: no segment embedding, ReLU in place of GELU (TFLite fuses it into the matrix product), and
 a mean over the real tokens in place of a pooled first token.
 
-Which blocks of a stack share their weights.
-
-For four blocks in two groups:
+Blocks may share their weights (`groups=`). For four blocks in two groups:
 
 ============= ======== ====================================================================
 `pattern`     groups   as in
@@ -27,7 +25,6 @@ References:
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +32,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfdistill.arguments import check_int, check_number
 from tfdistill.introspection.backend import check_backend, check_model
 from tfdistill.students.encoder_blocks import (
     EncoderBlock,
@@ -45,9 +43,10 @@ from tfdistill.students.encoder_blocks import (
 )
 from tfdistill.students.initialization import initial_values
 
-__all__ = ["PATTERNS", "POOLINGS", "any_length", "assign_groups", "text_encoder"]
+__all__ = ["any_length", "assign_groups", "text_encoder"]
 
-POOLINGS = ("mean", "mean_max")
+_PATTERNS = ("cyclic", "immediate")
+_POOLINGS = ("mean", "mean_max")
 
 
 def text_encoder(
@@ -144,17 +143,10 @@ def text_encoder(
             f"`hidden_dim` must be a multiple of `num_heads`. Received: hidden_dim={hidden_dim}, "
             f"num_heads={num_heads}. Each head takes an equal share of the width."
         )
-    if isinstance(dropout, bool) or not isinstance(dropout, numbers.Real):
-        raise TypeError(
-            f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. 0.1 is usual."
-        )
-    if not 0.0 <= dropout < 1.0:
+    check_number(dropout, argument="dropout", interval="[0, 1)", hint="0.1 is usual.")
+    if pooling not in _POOLINGS:
         raise ValueError(
-            f"`dropout` must be a fraction in [0, 1). Received: dropout={dropout!r}. 0.1 is usual."
-        )
-    if pooling not in POOLINGS:
-        raise ValueError(
-            f"`pooling` must be one of {POOLINGS}. Received: pooling={pooling!r}. "
+            f"`pooling` must be one of {_POOLINGS}. Received: pooling={pooling!r}. "
             "'mean' is the smaller one."
         )
     table_width = _table_width(embedding_dim, hidden_dim=hidden_dim)
@@ -263,14 +255,8 @@ def _count_rows(row_of_token: Sequence[int], *, vocabulary_size: int) -> int:
 
 def _check_sizes(**sizes: tuple[Any, int]) -> None:
     for argument, (value, least) in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(
-                f"`{argument}` must be an int of at least {least}. "
-                f"Received: {argument}={value!r}. It fixes the shape of the student."
-            )
-
-
-PATTERNS = ("cyclic", "immediate")
+        hint = "It fixes the shape of the student."
+        check_int(value, argument=argument, at_least=least, hint=hint)
 
 
 def assign_groups(num_layers: int, *, groups: int, pattern: str = "cyclic") -> tuple[int, ...]:
@@ -295,21 +281,13 @@ def assign_groups(num_layers: int, *, groups: int, pattern: str = "cyclic") -> t
         >>> assign_groups(4, groups=2), assign_groups(4, groups=2, pattern="immediate")
         ((0, 1, 0, 1), (0, 0, 1, 1))
     """
-    if pattern not in PATTERNS:
+    if pattern not in _PATTERNS:
         raise ValueError(
-            f"`pattern` must be one of {PATTERNS}. Received: pattern={pattern!r}. For four blocks "
+            f"`pattern` must be one of {_PATTERNS}. Received: pattern={pattern!r}. For four blocks "
             "in two groups, 'cyclic' is 0 1 0 1 and 'immediate' is 0 0 1 1."
         )
-    if isinstance(groups, bool) or not isinstance(groups, int):
-        raise TypeError(
-            f"`groups` must be an int in [1, {num_layers}]. Received: groups={groups!r}. "
-            "It is the number of blocks that keep weights of their own."
-        )
-    if not 1 <= groups <= num_layers:
-        raise ValueError(
-            f"`groups` must be an int in [1, {num_layers}], the number of blocks. "
-            f"Received: groups={groups!r}. 1 gives all blocks the same weights."
-        )
+    hint = "So many blocks have weights of their own. 1 gives all blocks the same weights."
+    check_int(groups, argument="groups", at_least=1, at_most=num_layers, hint=hint)
     if pattern == "cyclic":
         return tuple(index % groups for index in range(num_layers))
     return tuple(index * groups // num_layers for index in range(num_layers))

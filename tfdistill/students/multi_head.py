@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdistill.arguments import check_int
 from tfdistill.introspection.backend import check_model
 from tfdistill.students.encoder import text_encoder
 from tfdistill.students.encoder_blocks import EncoderBlock
@@ -104,11 +105,7 @@ def multi_head_encoder(
             f"{_OWN_NAMES}. Received: {names}."
         )
     for head, classes in (per_token | per_text).items():
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
-            raise ValueError(
-                f"The number of classes of a head must be an int of at least 2. Received: "
-                f"{head}={classes!r}."
-            )
+        check_int(classes, argument=head, at_least=2, hint="It is the head's number of classes.")
     seed = int(np.random.default_rng(seed).integers(2**30))
     # The classes of the encoder's own head do not matter: that layer is left out.
     body = text_encoder(num_classes=2, seed=seed, **sizes)

@@ -1,14 +1,10 @@
-"""Cuts a tokenizer's vocabulary to what the texts use.
+"""Makes a vocabulary smaller: the tokens that the texts use, or rows that rare words share.
 
-Most of a small student is its embedding table. BERT's 30,522 rows at width 64 are 2 MB at
-8 bits; the words of one domain are a fraction of it. Words left out fall back to the unknown
-token, which keeps its row.
-
-Cuts a byte-level BPE vocabulary to a domain; every text can still be written in it.
-
-A language model's table has a row for each of some 50,000 tokens, most of which the texts of one
-domain never need. What is cut falls apart into smaller pieces, in the end into single bytes, which
-are all kept: what the tokenizer could write it still can, only in more tokens.
+Most of a small student is its embedding table. BERT's 30,522 rows at width 64 are 2 MB at 8 bits,
+and the texts of one domain use a fraction of them. A word that is cut from a WordPiece vocabulary
+becomes the unknown token, which keeps its row. A token that is cut from a byte-level BPE vocabulary
+falls apart into smaller ones, in the end into single bytes, which are all kept: every text can
+still be written, in more tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +15,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
+
+from tfdistill.arguments import check_int
 
 __all__ = ["cut_byte_bpe", "cut_vocabulary", "encode", "shared_rows"]
 
@@ -166,11 +164,8 @@ def shared_rows(
     special = np.zeros(len(vectors), bool)
     special[list(special_ids)] = True
     least = int(special.sum()) + 1
-    if not least <= num_rows <= len(vectors):
-        raise ValueError(
-            f"`num_rows` must be an int in [{least}, {len(vectors)}]. Received: num_rows="
-            f"{num_rows!r}. Special tokens keep theirs, and one row must be left for the words."
-        )
+    hint = "Special tokens keep theirs, and one row must be left for the words."
+    check_int(num_rows, argument="num_rows", at_least=least, at_most=len(vectors), hint=hint)
     ranked = np.lexsort((np.arange(len(vectors)), -counts, ~special))
     owners, others = np.sort(ranked[:num_rows]), np.sort(ranked[num_rows:])
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -271,11 +266,8 @@ def cut_byte_bpe(
     parents = {left + right: (left, right) for left, right in merges}
     always = set(pre_tokenizers.ByteLevel.alphabet()) & set(vocabulary)
     always |= {token["content"] for token in state["added_tokens"]}
-    if isinstance(size, bool) or not isinstance(size, int) or size < len(always):
-        raise ValueError(
-            f"`size` must be an int of at least {len(always)}, the bytes and special tokens. "
-            f"Received: size={size!r}. 4,000 to 8,000 suit a narrow domain."
-        )
+    hint = "The bytes and special tokens are all kept. 4,000 to 8,000 suit a narrow domain."
+    check_int(size, argument="size", at_least=len(always), hint=hint)
     kept = set(always)
     for token, _ in _by_use(tokenizer, texts):
         needed = _with_parents(token, parents) - kept

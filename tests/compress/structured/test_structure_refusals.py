@@ -40,7 +40,7 @@ def student() -> keras.Model:
 @pytest.mark.parametrize("keep", [0, -1])
 def test_keeping_none_is_refused(prune: Callable, keep: int):
     present, what = COUNTED[prune]
-    expected = rf"`keep` must be an int in \[1, {present}\], the number of {what}.*keep={keep}\."
+    expected = rf"`keep` must be an int in \[1, {present}\].*keep={keep}\. .*{present} {what} stay"
     with pytest.raises(ValueError, match=expected):
         prune(student(), keep=keep, calibration=IDS)
 
@@ -48,14 +48,14 @@ def test_keeping_none_is_refused(prune: Callable, keep: int):
 def test_keeping_more_than_there_are_is_refused(prune: Callable):
     present, _ = COUNTED[prune]
     with pytest.raises(
-        ValueError, match=rf"in \[1, {present}\].*keep={present + 1}.*how many stay"
+        ValueError, match=rf"in \[1, {present}\].*keep={present + 1}.*not how many go"
     ):
         prune(student(), keep=present + 1, calibration=IDS)
 
 
 @pytest.mark.parametrize("keep", [0.5, "2", True, None])
 def test_a_number_to_keep_that_is_no_int_is_refused(prune: Callable, keep):
-    with pytest.raises(TypeError, match=f"`keep` must be an int, the number of .*keep={keep!r}"):
+    with pytest.raises(TypeError, match=rf"`keep` must be an int in \[1, .*keep={keep!r} \("):
         prune(student(), keep=keep, calibration=IDS)
 
 

@@ -14,7 +14,6 @@ TF-MOT starts both at −6 and 6, from where a thousand steps of the moving aver
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from tfdistill.introspection.hooks import Hook, keep_hook
 from tfdistill.introspection.weights import Target
 
 if TYPE_CHECKING:
@@ -163,17 +163,13 @@ def watch_activations(owner: Compressed, target: Target, *, rule: str) -> list[A
         if id(layer) in projections:
             after = ActivationRange(owner, target, f"output{number}", rule=rule)
             ranges.append(after)
-        # No setattr: Keras would track it. It goes with the layer, and a copy does not have it.
-        vars(layer)["call"] = _rounding(layer.call, before, after)
+        keep_hook(layer, _rounding(before, after))
     return ranges
 
 
-def _rounding(
-    call: Callable[..., Any], before: ActivationRange, after: ActivationRange | None
-) -> Callable[..., Any]:
-    @functools.wraps(call)
-    def rounded(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+def _rounding(before: ActivationRange, after: ActivationRange | None) -> Hook:
+    def hook(call: Callable[..., Any], inputs: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = call(before(inputs), *args, **kwargs)
         return outputs if after is None else after(outputs)
 
-    return rounded
+    return hook

@@ -17,9 +17,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdistill.arguments import check_int
 from tfdistill.compress.structured.architecture import backbone_kind, check_structure
-from tfdistill.compress.structured.rebuild import copied_layer, rebuild_backbone, rewrite
+from tfdistill.compress.structured.rebuild import rebuild_backbone, rewrite
 from tfdistill.introspection.backend import check_model
+from tfdistill.introspection.clone import copied_layer
 
 __all__ = ["factorize_embedding", "factors", "tie_embeddings"]
 
@@ -94,16 +96,13 @@ def factorize_embedding(model: keras.Model, *, embedding_dim: int) -> keras.Mode
         )
     table = model.get_layer("token_embedding")
     rows, width = table.embeddings.shape
-    if isinstance(embedding_dim, bool) or not isinstance(embedding_dim, int):
-        raise TypeError(
-            f"`embedding_dim` must be an int in [1, {min(rows, width)}). "
-            f"Received: embedding_dim={embedding_dim!r}."
-        )
-    if not 1 <= embedding_dim < min(rows, width):
-        raise ValueError(
-            f"`embedding_dim` must be an int in [1, {min(rows, width)}). "
-            f"Received: embedding_dim={embedding_dim}. The table is {rows} x {width}."
-        )
+    embedding_dim = check_int(
+        embedding_dim,
+        argument="embedding_dim",
+        at_least=1,
+        at_most=min(rows, width) - 1,
+        hint=f"The table is {rows} x {width}.",
+    )
     narrow, projection = factors(table.embeddings.numpy(), width=embedding_dim)
     widen = keras.layers.Dense(width, use_bias=False, dtype=table.dtype_policy, name=_PROJECTION)
 

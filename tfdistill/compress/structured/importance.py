@@ -1,4 +1,4 @@
-"""How much each layer, head and feed-forward unit does on calibration data; no training needed.
+"""How much each layer, head and feed-forward unit does on calibration data, and what was removed.
 
 One pass over some hundred examples is enough to see which parts hardly move what flows through
 the model. What a part adds is looked at **after** its rows of the output kernel, so that a part
@@ -12,13 +12,10 @@ References:
     https://arxiv.org/abs/2403.03853
     Kobayashi et al. "Attention is Not Only a Weight", 2020: norms of what is added, not of
     weights or activations alone. https://arxiv.org/abs/2004.10102
-
-What was taken out of a model, and the checks that all structure pruning begins with.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,8 +25,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.arguments import check_int
 from tfdistill.compress.structured.architecture import BlockParts, parts_of
-from tfdistill.introspection.hooks import named_arguments
+from tfdistill.introspection.hooks import Hook, intercepting, named_arguments
 from tfdistill.introspection.named_model import named_model
 
 __all__ = [
@@ -136,9 +134,8 @@ def block_influence(
         if index == 0:
             count += float(tf.reduce_sum(mask))
 
-    with contextlib.ExitStack() as stack:
-        for block in _distinct(blocks):
-            stack.enter_context(_tapped(block, after=hear))
+    hooks = [(block, _listening(after=hear)) for block in _distinct(blocks)]
+    with intercepting(hooks):
         for run in _batches(model, calibration):
             order = iter(range(len(blocks)))
             run()
@@ -187,12 +184,12 @@ def part_importance(
         per_example = (tf.reduce_sum(per_token, axis=1) / real).numpy()
         means.setdefault(parts.block.name, []).append(per_example)
 
-    with contextlib.ExitStack() as stack:
-        for block in _distinct(blocks):
-            parts = parts_of(block)
-            stack.enter_context(_tapped(block, before=enter))
-            listener = functools.partial(hear, parts)
-            stack.enter_context(_tapped(parts.layers[part], after=listener))
+    hooks = []
+    for block in _distinct(blocks):
+        parts = parts_of(block)
+        hooks.append((block, _listening(before=enter)))
+        hooks.append((parts.layers[part], _listening(after=functools.partial(hear, parts))))
+    with intercepting(hooks):
         for run in _batches(model, calibration):
             run()
     return {
@@ -217,35 +214,23 @@ def _batches(model: keras.Model, calibration: Any) -> Iterator[Callable[[], Any]
         yield functools.partial(named, batch)
 
 
-@contextlib.contextmanager
-def _tapped(
-    layer: keras.layers.Layer,
+def _listening(
     *,
     before: Callable[[dict[str, Any]], None] | None = None,
     after: Callable[[dict[str, Any], Any], None] | None = None,
-) -> Iterator[None]:
-    """Listens to the calls of a layer; afterwards nothing is left of it."""
-    function = layer.call
+) -> Hook:
+    """Makes a hook that tells what a layer is given, and what it returns."""
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        given = named_arguments(function, args, kwargs)
+    def hook(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        given = named_arguments(call, args, kwargs)
         if before is not None:
             before(given)
-        outputs = function(*args, **kwargs)
+        outputs = call(*args, **kwargs)
         if after is not None:
             after(given, outputs)
         return outputs
 
-    own = vars(layer)  # no setattr: Keras would track what is only there for a moment
-    shadowed = own.get("call")
-    own["call"] = call
-    try:
-        yield
-    finally:
-        own.pop("call")
-        if shadowed is not None:
-            own["call"] = shadowed
+    return hook
 
 
 def _mask(given: dict[str, Any]) -> tf.Tensor:
@@ -354,12 +339,5 @@ def check_keep(keep: Any, *, present: int, what: str) -> None:
         TypeError: If it is not an int.
         ValueError: If it is out of range.
     """
-    if isinstance(keep, bool) or not isinstance(keep, int | np.integer):
-        raise TypeError(
-            f"`keep` must be an int, the number of {what} to keep. Received: keep={keep!r}."
-        )
-    if not 1 <= keep <= present:
-        raise ValueError(
-            f"`keep` must be an int in [1, {present}], the number of {what} there are. "
-            f"Received: keep={keep!r}. It says how many stay, not how many go."
-        )
+    hint = f"It says how many of the {present} {what} stay, not how many go."
+    check_int(keep, argument="keep", at_least=1, at_most=present, hint=hint)

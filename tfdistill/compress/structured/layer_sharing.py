@@ -16,7 +16,7 @@ from tfdistill.compress.structured.architecture import check_structure, find_blo
 from tfdistill.compress.structured.rebuild import rewrite, with_own_blocks
 from tfdistill.students.encoder import assign_groups
 
-__all__ = ["mean_of_blocks", "share_layers"]
+__all__ = ["share_layers"]
 
 
 def share_layers(student: keras.Model, *, pattern: str = "cyclic", groups: int = 1) -> keras.Model:
@@ -66,7 +66,7 @@ def share_layers(student: keras.Model, *, pattern: str = "cyclic", groups: int =
     values: dict[int, np.ndarray] = {}
     for group in members:
         _check_equal_sizes(group)
-        values |= mean_of_blocks(group)
+        values |= _mean_of_blocks(group)
     first = [group[0].name for group in members]
     names = {block.name for block in blocks}
     made: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def share_layers(student: keras.Model, *, pattern: str = "cyclic", groups: int =
     return rewrite(own, call=call, values=values)
 
 
-def mean_of_blocks(blocks: Sequence[keras.layers.Layer]) -> dict[int, np.ndarray]:
+def _mean_of_blocks(blocks: Sequence[keras.layers.Layer]) -> dict[int, np.ndarray]:
     """Averages the weights of some blocks.
 
     Args:
@@ -96,7 +96,7 @@ def mean_of_blocks(blocks: Sequence[keras.layers.Layer]) -> dict[int, np.ndarray
         >>> high = keras.layers.Dense(1, kernel_initializer="ones")
         >>> low.build((None, 1)), high.build((None, 1))
         (None, None)
-        >>> mean_of_blocks([low, low, low, high])[id(low.kernel)].tolist()
+        >>> _mean_of_blocks([low, low, low, high])[id(low.kernel)].tolist()
         [[0.25]]
     """
     values = {}

@@ -1,16 +1,11 @@
-"""Writes a KerasHub backbone with this package's blocks.
-
-KerasHub's blocks take the width of a head from the number of heads, and Llama's cannot be saved
-outside of its backbone. `EncoderBlock` and `DecoderBlock` compute the same from the same weights
-without either limit.
-
-Builds a KerasHub backbone again, smaller and of the same class.
-
-Writes a model again with some of its layers changed, left out or used twice.
+"""Rebuilds models with some of their layers changed, left out or used twice.
 
 A Functional model is a graph of calls; Keras goes through it and asks for a layer in place of
-each old one and for what to call. The weights follow layer by layer, so the given model is only
-read.
+each old one and for what to call (`rewrite`). The weights follow layer by layer, so the given
+model is only read. A KerasHub backbone is built again, smaller and of the same class
+(`rebuild_backbone`), or with this package's blocks (`with_own_blocks`): KerasHub's take the width
+of a head from the number of heads, and Llama's cannot be saved outside of its backbone.
+`EncoderBlock` and `DecoderBlock` compute the same from the same weights without either limit.
 """
 
 from __future__ import annotations
@@ -23,10 +18,11 @@ import numpy as np
 from keras import ops
 
 from tfdistill.compress.structured.architecture import backbone_kind, parts_of
+from tfdistill.introspection.clone import Values, copied_layer, copy_state
 from tfdistill.students.decoder_blocks import DecoderBlock
 from tfdistill.students.encoder_blocks import EncoderBlock
 
-__all__ = ["Values", "copied_layer", "rebuild_backbone", "rewrite", "transfer", "with_own_blocks"]
+__all__ = ["rebuild_backbone", "rewrite", "with_own_blocks"]
 
 
 def with_own_blocks(model: keras.Model) -> keras.Model:
@@ -103,10 +99,7 @@ def _transfer_block(new: Any, old: Any) -> None:
     """Copies the weights part by part: the two classes keep them in different orders."""
     mine, given = parts_of(new).layers, parts_of(old).layers
     for part, layer in mine.items():
-        layer.trainable = given[part].trainable
-        for variable, value in zip(layer.variables, given[part].variables, strict=True):
-            variable.trainable = value.trainable
-            variable.assign(value)
+        copy_state(layer, given[part])
 
 
 def rebuild_backbone(
@@ -135,25 +128,8 @@ def rebuild_backbone(
     left = [layer for layer in backbone.layers if not any(layer is gone for gone in dropped)]
     for new, old in zip(smaller.layers, left, strict=True):
         if isinstance(old, keras.layers.Layer):
-            transfer(new, old, values=values)
+            copy_state(new, old, values=values)
     return smaller
-
-
-# By the `id` of an old variable its new value, or None if the new layer has no such variable.
-Values = Mapping[int, np.ndarray | None]
-
-
-def copied_layer(layer: Any, **changes: Any) -> Any:
-    """Makes a new layer of the same class and arguments, some of them changed.
-
-    Args:
-        layer: A layer or operation.
-        changes: Arguments of its constructor.
-
-    Returns:
-        A layer that is not built yet.
-    """
-    return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def rewrite(
@@ -168,8 +144,7 @@ def rewrite(
 
     Args:
         model: A built Functional model. Left untouched.
-        new_layer: Makes the layer that takes an old one's place. Its variables must come in the
-            old one's order.
+        new_layer: Makes the layer that takes an old one's place, of the same class.
         call: Called as `call(new_layer, *args, **kwargs)` for each call in the graph, in order;
             returns what the layer would have. None calls the layer.
         values: New values by the `id` of the old variable, where they are not the old ones; None
@@ -196,26 +171,5 @@ def rewrite(
             and new.built
             and not any(old is layer for layer in skip)
         ):
-            transfer(new, old, values=values)
+            copy_state(new, old, values=values)
     return rewritten
-
-
-def transfer(
-    new: keras.layers.Layer, old: keras.layers.Layer, *, values: Values | None = None
-) -> None:
-    """Gives a layer the weights of another one of its class, and freezes what is frozen there.
-
-    Args:
-        new: The layer to write to.
-        old: The layer to read from.
-        values: New values by the `id` of the old variable, where they are not the old ones; None
-            for a variable that is gone.
-    """
-    for mine, given in zip(new._flatten_layers(), old._flatten_layers(), strict=True):
-        if mine.trainable != given.trainable:
-            mine.trainable = given.trainable
-    changed = values or {}
-    left = [given for given in old.variables if changed.get(id(given), given) is not None]
-    for mine, given in zip(new.variables, left, strict=True):
-        mine.trainable = given.trainable
-        mine.assign(changed.get(id(given), given))

@@ -9,7 +9,8 @@ import numpy as np
 
 from tfdistill.compress.structured.architecture import backbone_kind, check_structure
 from tfdistill.compress.structured.importance import Removal, summarize
-from tfdistill.compress.structured.rebuild import copied_layer, rebuild_backbone, rewrite
+from tfdistill.compress.structured.rebuild import rebuild_backbone, rewrite
+from tfdistill.introspection.clone import copied_layer
 
 __all__ = ["prune_vocabulary"]
 

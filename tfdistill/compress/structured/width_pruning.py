@@ -1,7 +1,4 @@
-"""Takes attention heads out of a transformer: narrower attention in every layer.
-
-Takes units out of the feed-forward layers of a transformer, where most of its weights are.
-"""
+"""Makes the layers of a transformer narrower: fewer attention heads, fewer feed-forward units."""
 
 from __future__ import annotations
 
@@ -23,12 +20,8 @@ from tfdistill.compress.structured.importance import (
     part_importance,
     summarize,
 )
-from tfdistill.compress.structured.rebuild import (
-    copied_layer,
-    rebuild_backbone,
-    rewrite,
-    with_own_blocks,
-)
+from tfdistill.compress.structured.rebuild import rebuild_backbone, rewrite, with_own_blocks
+from tfdistill.introspection.clone import copied_layer
 from tfdistill.students.decoder_blocks import DecoderBlock
 
 __all__ = ["prune_ffn", "prune_heads"]

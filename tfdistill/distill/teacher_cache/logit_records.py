@@ -124,7 +124,7 @@ def to_arrays(parts: Sequence[Parts]) -> dict[str, np.ndarray]:
     """Turns the recorded parts of some layers into arrays of a shard.
 
     Args:
-        parts: `state_parts` of each layer.
+        parts: what `capturing` recorded of each layer.
 
     Returns:
         `layer_0_states`, float `[rows, ..., D]`, in float16 if the teacher computes in it and

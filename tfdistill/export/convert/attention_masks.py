@@ -16,16 +16,16 @@ zero, and only in this package's blocks, which read nothing from a row in which 
 from __future__ import annotations
 
 import contextlib
-import threading
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
-__all__ = ["clipped_masks", "own_blocks"]
+from tfdistill.introspection.hooks import Hook, has_own_method, intercepting, named_arguments
 
-_PATCHES = threading.RLock()
+__all__ = ["clipped_masks", "own_blocks"]
 
 
 @contextlib.contextmanager
@@ -36,15 +36,24 @@ def clipped_masks(models: Iterable[keras.layers.Layer], *, below: float = 30.0) 
         models: Built Keras 3 models or layers. They are as before afterwards.
         below: What is subtracted from a masked score.
     """
-    with _PATCHES, contextlib.ExitStack() as stack:
-        found = {id(layer): layer for model in models for layer in model._flatten_layers()}
-        for layer in found.values():
-            if type(layer).call is keras.layers.Softmax.call and "call" not in vars(layer):
-                stack.enter_context(_replaced(layer, "call", _adding_call(layer, below)))
-            if isinstance(layer, keras.layers.MultiHeadAttention) and layer._dropout == 0.0:
-                # Without dropout Keras takes another road, past its softmax layer. For inference
-                # any share of dropout is none.
-                stack.enter_context(_replaced(layer, "_dropout", 1e-6))
+    found = {id(layer): layer for model in models for layer in model._flatten_layers()}.values()
+    softmaxes = [
+        layer
+        for layer in found
+        if type(layer).call is keras.layers.Softmax.call and not has_own_method(layer)
+    ]
+    attentions = [
+        layer
+        for layer in found
+        if isinstance(layer, keras.layers.MultiHeadAttention)
+        and "return_attention_scores" in inspect.signature(layer._compute_attention).parameters
+    ]
+    with (
+        intercepting((layer, _adding(below)) for layer in softmaxes),
+        intercepting(
+            ((layer, _by_softmax_layer) for layer in attentions), method="_compute_attention"
+        ),
+    ):
         yield
 
 
@@ -60,26 +69,17 @@ def own_blocks(models: Iterable[keras.Model]) -> list[keras.layers.Layer]:
     return [layer for layer in layers if isinstance(layer, EncoderBlock)]
 
 
-@contextlib.contextmanager
-def _replaced(layer: Any, name: str, value: Any) -> Iterator[None]:
-    had, before = name in vars(layer), vars(layer).get(name)
-    vars(layer)[name] = value
-    try:
-        yield
-    finally:
-        if had:
-            vars(layer)[name] = before
-        else:
-            del vars(layer)[name]
-
-
-def _adding_call(layer: keras.layers.Softmax, below: float) -> Callable[..., Any]:
-    original = layer.call
-
-    def call(inputs: Any, mask: Any = None) -> Any:
+def _adding(below: float) -> Hook:
+    def hook(call: Callable[..., Any], inputs: Any, mask: Any = None) -> Any:
         if mask is None:
-            return original(inputs)
+            return call(inputs)
         kept = ops.cast(mask, inputs.dtype)
-        return original(inputs + below * (kept - 1.0))
+        return call(inputs + below * (kept - 1.0))
 
-    return call
+    return hook
+
+
+def _by_softmax_layer(compute: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Attends past Keras' fused kernel, which has no scores to return and no softmax layer."""
+    given = named_arguments(compute, args, kwargs)
+    return compute(**{**given, "return_attention_scores": True})

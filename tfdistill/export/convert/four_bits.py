@@ -12,8 +12,7 @@ rows share a scale they are stored as one row, of which the file takes a part af
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -21,15 +20,14 @@ import tensorflow as tf
 
 from tfdistill.compress.quantization.row_groups import can_group, group_rows, rows_per_scale
 from tfdistill.export.convert.quantizer import quantize_weights
+from tfdistill.introspection.hooks import Hook, has_own_method, intercepting
 
 __all__ = ["reading_by_lookup", "to_four_bits"]
 
-_PATCHES = threading.RLock()
 _OPERATIONS = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP", "CONV_2D")
 
 
-@contextlib.contextmanager
-def reading_by_lookup(models: Iterable[keras.Model]) -> Iterator[None]:
+def reading_by_lookup(models: Iterable[keras.Model]) -> contextlib.AbstractContextManager[None]:
     """Makes models read their embedding tables by EMBEDDING_LOOKUP while they are converted.
 
     A model answers the same meanwhile, and is as it was afterwards.
@@ -37,28 +35,23 @@ def reading_by_lookup(models: Iterable[keras.Model]) -> Iterator[None]:
     Args:
         models: Built Keras 3 models. Layers derived from `keras.layers.Embedding` with a `call`
             of their own keep that, and their tables stay float in the file.
+
+    Returns:
+        A context in which they do.
     """
     plain = (keras.layers.Embedding.call, keras.layers.ReversibleEmbedding.call)
-    with _PATCHES:  # a table may be part of two models that two threads export
-        layers = {
-            id(layer): layer
-            for model in models
-            for layer in model._flatten_layers()
-            if isinstance(layer, keras.layers.Embedding)
-            and type(layer).call in plain
-            and "call" not in vars(layer)
-        }.values()
-        try:
-            for layer in layers:
-                vars(layer)["call"] = _lookup_call(layer)
-            yield
-        finally:
-            for layer in layers:
-                vars(layer).pop("call", None)
+    layers = {
+        id(layer): layer
+        for model in models
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.Embedding)
+        and type(layer).call in plain
+        and not has_own_method(layer)
+    }.values()
+    return intercepting((layer, _lookup(layer)) for layer in layers)
 
 
-def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
-    original = layer.call
+def _lookup(layer: keras.layers.Embedding) -> Hook:
     rows = 1
     if can_group(layer):
         rows = rows_per_scale(keras.ops.convert_to_numpy(layer.embeddings)) or 1
@@ -67,9 +60,9 @@ def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
     def lookup(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
         return tf.gather(table, ids)
 
-    def call(inputs: Any, reverse: bool = False) -> Any:
+    def hook(call: Callable[..., Any], inputs: Any, reverse: bool = False) -> Any:
         if reverse:
-            return original(inputs, reverse=True)
+            return call(inputs, reverse=True)
         flat = tf.reshape(keras.ops.cast(inputs, "int32"), [-1])  # the operation takes one axis
         table = tf.convert_to_tensor(layer.embeddings)
         if rows == 1:
@@ -80,7 +73,7 @@ def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
             found = tf.gather(parts, rows * tf.range(tf.size(flat)) + flat % rows)
         return tf.reshape(found, [*keras.ops.shape(inputs), layer.output_dim])
 
-    return call
+    return hook
 
 
 def to_four_bits(content: bytes, *, block_size: int | None = None) -> bytes:

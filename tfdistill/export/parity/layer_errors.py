@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import keras
 import numpy as np
 
 from tfdistill.export.parity.file_model import dequantize, quantize
+from tfdistill.introspection.hooks import Hook, has_own_method, intercepting
+from tfdistill.introspection.layer_paths import named_layers
 from tfdistill.introspection.named_model import NamedModel
 from tfdistill.runtime.interpreter import TensorSpec
 
@@ -103,50 +105,30 @@ def _unscaled(value: np.ndarray, output: np.ndarray) -> np.ndarray:
 def _recording(model: keras.Model) -> Iterator[list[tuple[str, str, np.ndarray]]]:
     """Writes down what each layer returns: its label, its name, and the float output."""
     calls: list[tuple[str, str, np.ndarray]] = []
-    layers = [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if "call" not in vars(layer) and not isinstance(layer, keras.layers.InputLayer)
+    hooks = [
+        (layer, _recorder(path, layer.name, calls))
+        for path, layer in named_layers(model)
+        if not has_own_method(layer)
     ]
-    paths = _paths(model)
-    try:
-        for layer in layers:
-            vars(layer)["call"] = _recorder(layer, paths[id(layer)], calls)
+    with intercepting(hooks):
         yield calls
-    finally:
-        for layer in layers:
-            vars(layer).pop("call", None)
 
 
-def _paths(model: keras.Model) -> dict[int, str]:
-    paths: dict[int, str] = {}
-
-    def visit(layer: Any, prefix: str) -> None:
-        for child in layer._flatten_layers(include_self=False, recursive=False):
-            if id(child) not in paths:
-                paths[id(child)] = f"{prefix}{child.name}"
-                visit(child, f"{prefix}{child.name}/")
-
-    visit(model, "")
-    return paths
-
-
-def _recorder(layer: Any, path: str, calls: list[tuple[str, str, np.ndarray]]) -> Any:
-    original = layer.call
+def _recorder(path: str, name: str, calls: list[tuple[str, str, np.ndarray]]) -> Hook:
     count = 0
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def hook(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         nonlocal count
-        result = original(*args, **kwargs)
+        result = call(*args, **kwargs)
         count += 1
         if hasattr(result, "shape") and keras.backend.is_float_dtype(
             keras.backend.standardize_dtype(result.dtype)
         ):
             label = path if count == 1 else f"{path}#{count}"
-            calls.append((label, layer.name, keras.ops.convert_to_numpy(result)))
+            calls.append((label, name, keras.ops.convert_to_numpy(result)))
         return result
 
-    return call
+    return hook
 
 
 def _tensors(
