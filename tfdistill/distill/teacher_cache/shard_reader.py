@@ -100,44 +100,34 @@ class ShardReader:
         Raises:
             ValueError: If a shard is no longer the file that it was.
         """
+        rows = np.asarray(rows)
         shape = (len(rows),)
         taken = {name: np.empty(shape + inner, kind) for name, (inner, kind) in self.specs.items()}
+        if not len(rows):
+            return taken
+        sizes = {name: array.nbytes // len(rows) for name, array in taken.items()}
+        into = {name: a.reshape(-1).view(np.uint8).data for name, a in taken.items()}
+        # Rows that follow each other in a shard are read in one go.
         order = np.argsort(rows, kind="stable")
         numbers, inside = np.divmod(rows[order], self._shard_rows)
-        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        apart = (np.diff(inside) != 1) | (np.diff(numbers) != 0)
+        starts = [0, *(np.flatnonzero(apart) + 1).tolist()]
+        places, numbers, inside = order.tolist(), numbers.tolist(), inside.tolist()
         with self._lock:  # another thread must not close a file that is read from
-            for places, at in zip(np.split(order, cuts), np.split(inside, cuts), strict=True):
-                if not len(places):  # no rows at all
-                    continue
-                number = int(rows[places[0]]) // self._shard_rows
+            for start, end in zip(starts, [*starts[1:], len(places)], strict=True):
+                number, to = numbers[start], places[start:end]
                 try:
-                    self._read(number, at, places, taken)
+                    file = self._file(number)
+                    for name, member in self._shards[number].members.items():
+                        size = sizes[name]
+                        if member.by_columns:
+                            taken[name][to] = _by_columns(file, member)[inside[start:end]]
+                        elif size:
+                            offset = member.start + inside[start] * size
+                            _fill(file, into[name], to, size, offset)
                 except OSError as error:
                     raise self._damaged(number) from error
         return taken
-
-    def _read(
-        self, number: int, at: np.ndarray, places: np.ndarray, taken: dict[str, np.ndarray]
-    ) -> None:
-        """Reads the rows `at` of a shard to `places` of the new arrays."""
-        file = self._file(number)
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(at) != 1) + 1])
-        ends = np.append(starts[1:], len(at))
-        for name, member in self._shards[number].members.items():
-            size = member.dtype.itemsize * int(np.prod(member.shape[1:], dtype=np.int64))
-            if not size:
-                continue
-            if member.by_columns and len(member.shape) > 1:
-                whole = np.empty(member.shape[::-1], member.dtype)
-                _fill(file, [whole.reshape(-1).view(np.uint8)], member.start)
-                taken[name][places] = whole.T[at]
-                continue
-            flat = taken[name].reshape(len(taken[name]), -1).view(np.uint8)
-            step = max(1, min(_MOST_PIECES, _MOST_BYTES // size))
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-                for low in range(start, end, step):
-                    to = places[low : min(low + step, end)].tolist()
-                    _fill(file, [flat[place] for place in to], member.start + int(at[low]) * size)
 
     def _file(self, number: int) -> int:
         file = self._open.get(number)
@@ -153,11 +143,25 @@ class ShardReader:
         return file
 
 
-def _fill(file: int, pieces: list[np.ndarray], offset: int) -> None:
-    if os.preadv(file, [piece.data for piece in pieces], offset) != sum(
-        piece.nbytes for piece in pieces
-    ):
+def _fill(file: int, buffer: memoryview, places: list[int], size: int, offset: int) -> None:
+    """Reads one row after the other from a place in a file to their places in a buffer."""
+    step = max(1, min(_MOST_PIECES, _MOST_BYTES // size))
+    for low in range(0, len(places), step):
+        part = places[low : low + step]
+        if part[-1] - part[0] == len(part) - 1 and part == list(range(part[0], part[-1] + 1)):
+            pieces = [buffer[part[0] * size : (part[-1] + 1) * size]]
+        else:
+            pieces = [buffer[place * size : (place + 1) * size] for place in part]
+        if os.preadv(file, pieces, offset + low * size) != len(part) * size:
+            raise OSError("the file ends too early")
+
+
+def _by_columns(file: int, member: _Member) -> np.ndarray:
+    whole = np.empty(member.shape[::-1], member.dtype)
+    pieces = [whole.reshape(-1).view(np.uint8).data]
+    if os.preadv(file, pieces, member.start) != whole.nbytes:
         raise OSError("the file ends too early")
+    return whole.T
 
 
 def _close(files: OrderedDict[int, int]) -> None:
@@ -204,4 +208,5 @@ def _member(file: IO[bytes], info: zipfile.ZipInfo) -> _Member:
     size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if file.tell() + size != begin + info.file_size:
         raise ValueError(f"{info.filename} has another size than its header states")
+    by_columns = by_columns and len(shape) > 1 and size > 0
     return _Member(file.tell(), dtype, shape, by_columns)
