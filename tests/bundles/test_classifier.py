@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tfdistill
-from tfdistill.bundles import Bundle, open_bundle
+from tfdistill.bundles import Bundle, describe_bundle, open_bundle
 from tfdistill.export import save_bundle
 from tfdistill.runtime.interpreter import Interpreter
 
@@ -167,6 +167,37 @@ def test_folder_of_something_else_is_not_overwritten(
         save_bundle(model, folder, tokenizer=tokenizer, labels=LABELS)
 
     assert {path.name: path.read_text() for path in folder.iterdir()} == content
+
+
+def test_users_file_in_a_bundle_is_named_and_kept(
+    model: keras.Model, tokenizer: Tokenizer, copy: Path
+):
+    (copy / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+
+    for write in (
+        lambda: save_bundle(model, copy, tokenizer=tokenizer, labels=LABELS),
+        lambda: describe_bundle(copy, about={"Data": "R8"}),
+    ):
+        with pytest.raises(FileExistsError, match=r"\['notes.txt'\] besides, which tfdistill did"):
+            write()
+        assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_bundle_that_cannot_be_opened_again_leaves_the_old_one(
+    model: keras.Model, tokenizer: Tokenizer, copy: Path
+):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    labels = [letter * 6 * 2**20 for letter in "abc"]  # 18 MiB, more than labels.json may be
+
+    with pytest.raises(ValueError, match=r"labels.json in the bundle .* at most 16777216 bytes"):
+        save_bundle(model, copy, tokenizer=tokenizer, labels=labels)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+    with pytest.raises(ValueError, match=r"card.md in the bundle .* at most 1048576 bytes"):
+        describe_bundle(copy, about={"Data": "x" * 2**20})
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
 def test_file_and_link_are_not_overwritten(

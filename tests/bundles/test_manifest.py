@@ -172,6 +172,27 @@ def test_path_in_the_manifest_is_never_opened(copy: Path, tmp_path: Path):
         open_bundle(copy)
 
 
+@pytest.mark.parametrize("name", sorted(NAMES - {"manifest.json"}))
+def test_manifest_that_lists_a_file_less_is_refused(copy: Path, name: str):
+    files = json.loads((copy / "manifest.json").read_text())["files"]
+    del files[name]
+    edit_manifest(copy, files=files)
+
+    with pytest.raises(ValueError, match=f"must list exactly the files .*{name}.*Received: "):
+        open_bundle(copy)
+
+
+def test_manifest_states_its_kind_and_one_without_is_a_classifiers(copy: Path):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest.pop("kind") == "bundle"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert open_bundle(copy).labels == LABELS
+
+    edit_manifest(copy, kind="team")
+    with pytest.raises(ValueError, match="must be a bundle of kind 'bundle'.*of kind 'team'"):
+        open_bundle(copy)
+
+
 @pytest.mark.parametrize(
     "content", [b"[" * 100_000, b"\xff\xfe", b'{"format": 1', b"9" * 10_000], ids=lambda c: c[:8]
 )

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -255,3 +262,137 @@ def test_a_model_inside_a_callable_teacher_is_not_stored_either(tmp_path: Path):
     made = distiller(teacher=lambda x: tf.stop_gradient(hidden(x, training=False)))
     made.save(tmp_path / "d.keras")
     assert (tmp_path / "d.keras").stat().st_size < 60_000
+
+
+SAVE_FOR_EVER = """
+import sys
+import keras, numpy as np, tfdistill as td
+number = 1
+def net(units):
+    inner = keras.layers.Dense(units, name="hidden")
+    return keras.Sequential([keras.Input((5,)), inner, keras.layers.Dense(3, name="out")])
+made = td.Distiller(student=net(2000), teacher=net(4))
+made.compile("adam")
+while True:
+    for variable in made.student.variables:
+        variable.assign(np.full(variable.shape, number, "float32"))
+    if number == 2:
+        print("here", flush=True)
+    made.save(sys.argv[1])
+    made.save_weights(sys.argv[2])
+    number += 1
+"""
+
+
+def outcomes_of_kills(folder: Path, *, kills: int, seed: int) -> collections.Counter:
+    """Kills processes that save over one file again and again; counts how the file was left."""
+    found: collections.Counter = collections.Counter()
+    random = np.random.default_rng(seed)
+    root = str(Path(td.__file__).parents[1])
+    teacher = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    paths = folder / "distiller.keras", folder / "distiller.weights.h5"
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVE_FOR_EVER, *map(str, paths)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": root},
+        )  # fmt: skip
+        assert process.stdout is not None
+        with process.stdout:
+            assert process.stdout.readline() == b"here\n"
+            time.sleep(random.uniform(0.0, 0.3))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        found["killed while saving"] += len(list(folder.iterdir())) > len(paths)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of another teacher
+                made = td.Distiller.load(paths[0], teacher=teacher)
+            values = {float(v) for each in made.student.get_weights() for v in np.unique(each)}
+            made.load_weights(paths[1])
+            weights = {float(v) for each in made.student.get_weights() for v in np.unique(each)}
+            found["whole" if len(values) == len(weights) == 1 else "mixed"] += 1
+        except (OSError, ValueError) as error:
+            found[f"damaged: {type(error).__name__}"] += 1
+    return found
+
+
+@pytest.mark.slow
+def test_a_kill_while_saving_leaves_the_old_file_or_the_new_one(tmp_path: Path):
+    kills = int(os.environ.get("TFDISTILL_KILLS", "6"))  # 60 of 60 were whole, 52 hit a save
+    found = outcomes_of_kills(tmp_path, kills=kills, seed=2)
+    assert found["whole"] == kills, found
+    assert found["killed while saving"] > kills / 4  # else the kills came too early or too late
+    distiller().save(tmp_path / "distiller.keras")  # sweeps what the kills left of this file
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith("-distiller.keras")]
+
+
+DIE_WHILE_SAVING = """
+import os, signal, sys, zipfile
+import keras, tfdistill as td
+def net():
+    return keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+made = td.Distiller(student=net(), teacher=net())
+made.compile("adam")
+close = zipfile.ZipFile.close
+def die(archive):
+    if archive.mode == "w":
+        os.kill(os.getpid(), signal.SIGKILL)
+    close(archive)
+zipfile.ZipFile.close = die
+made.save(sys.argv[1])
+"""
+
+
+def test_a_kill_before_the_last_bytes_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "d.keras"
+    distiller().save(path)
+    before = path.read_bytes()
+    env = {**os.environ, "PYTHONPATH": str(Path(td.__file__).parents[1])}
+    script = [sys.executable, "-c", DIE_WHILE_SAVING, str(path)]
+    killed = subprocess.run(script, env=env, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+    distiller().save(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_while_saving_leaves_the_old_file(tmp_path: Path, monkeypatch):
+    path = tmp_path / "d.keras"
+    distiller().save(path)
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory left")
+
+    made = distiller(student=net(5))
+    monkeypatch.setattr(type(made), "save_own_variables", fail)
+    with pytest.raises(RuntimeError, match="no memory left"):
+        made.save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["d.keras"]
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("n", True), ("y", False)])
+def test_without_overwrite_keras_asks_first(tmp_path: Path, monkeypatch, answer: str, kept: bool):
+    paths = tmp_path / "d.keras", tmp_path / "d.weights.h5"
+    for path in paths:
+        path.write_text("old")
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    distiller().save(paths[0], overwrite=False)
+    distiller().save_weights(paths[1], overwrite=False)
+    assert [path.read_bytes() == b"old" for path in paths] == [kept, kept]
+
+
+def test_a_folder_and_several_weight_files_are_written_as_keras_does(tmp_path: Path):
+    made = distiller()
+    made.save(tmp_path / "folder", zipped=False)
+    assert (tmp_path / "folder" / "config.json").is_file()
+    made.save_weights(tmp_path / "d.weights.json", max_shard_size=1)
+    assert (tmp_path / "d.weights.json").is_file()
+
+
+def test_another_suffix_is_refused_as_keras_does(tmp_path: Path):
+    with pytest.raises(ValueError, match="Invalid filepath extension for saving"):
+        distiller().save(tmp_path / "d.zip")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tfdistill.bundles.manifest import record_of
+from tfdistill.files.records import record_of
 
 LENGTH = 12
 TOPICS = {

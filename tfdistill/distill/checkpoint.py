@@ -17,12 +17,15 @@ import contextvars
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
+from keras.src.utils import io_utils  # Keras' own question before it overwrites a file
 
 from tfdistill.distill.features.feature_loss import FeatureLoss
 from tfdistill.distill.losses import soft
+from tfdistill.files.atomic import replacing
 from tfdistill.introspection.seed_state import load_seeds, save_seeds
 
 __all__ = ["Resumable"]
@@ -33,6 +36,53 @@ _at_hand: contextvars.ContextVar[tuple[Any, ...]] = contextvars.ContextVar("at_h
 
 class Resumable(keras.Model):
     """A model whose files hold all that training needs to go on, the teacher excepted."""
+
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Saves the Distiller as a `.keras` file that is there whole or not at all.
+
+        Keras writes into the old file, so a run that is killed meanwhile would have neither. Here
+        the new file is written beside it, flushed to the disk and renamed.
+
+        Args:
+            filepath: File to write, ending in `.keras`. A folder (`zipped=False`) is written in
+                place, as Keras does.
+            overwrite: Whether to replace an existing file, or to ask at the terminal.
+            zipped: As Keras takes it.
+            **kwargs: As Keras takes them.
+        """
+        if zipped is False or not _is_local_file(filepath, ".keras"):
+            super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+        elif _may_write(filepath, overwrite):
+            with replacing(Path(filepath)) as temporary:
+                super().save(temporary, zipped=zipped, **kwargs)
+
+    def save_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        max_shard_size: float | None = None,
+    ) -> None:
+        """Saves the weights as a `.weights.h5` file that is there whole or not at all.
+
+        `keras.callbacks.BackupAndRestore` calls it at the end of each epoch.
+
+        Args:
+            filepath: File to write, ending in `.weights.h5`.
+            overwrite: Whether to replace an existing file, or to ask at the terminal.
+            max_shard_size: Size in GB of each of several files, which are written in place, as
+                Keras does; None for one file.
+        """
+        if max_shard_size is not None or not _is_local_file(filepath, ".weights.h5"):
+            super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        elif _may_write(filepath, overwrite):
+            with replacing(Path(filepath)) as temporary:
+                super().save_weights(temporary)
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the model's own variables and the dropout seeds of all its layers."""
@@ -132,6 +182,18 @@ class Resumable(keras.Model):
                 "keras.saving.load_model."
             )
         return model
+
+
+def _is_local_file(path: Any, suffix: str) -> bool:
+    return isinstance(path, str | os.PathLike) and (
+        str(path).endswith(suffix) and "://" not in str(path) and not os.path.isdir(path)
+    )
+
+
+def _may_write(path: str | os.PathLike[str], overwrite: bool) -> bool:
+    if overwrite or not os.path.exists(path):
+        return True
+    return io_utils.ask_to_proceed_with_overwrite(path)
 
 
 def _the_teacher() -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -20,11 +19,12 @@ import tfdistill
 from tfdistill.bundles import manifest as manifests
 from tfdistill.bundles.chat_format import CHAT_FORMATS
 from tfdistill.bundles.classifier import Bundle, check_labels, open_bundle
-from tfdistill.bundles.folder import check_free, put_in_place
 from tfdistill.bundles.language import Generation, LanguageBundle, open_language_bundle
 from tfdistill.bundles.model_card import card_text
 from tfdistill.compress.compressed_model import plain_model
 from tfdistill.export.convert.causal_lm import language_to_tflite
+from tfdistill.files.folder import check_place, replacing_folder
+from tfdistill.files.records import record_of
 from tfdistill.runtime.interpreter import Interpreter, Signature
 from tfdistill.runtime.kv_cache import TextCache, find_lengths
 
@@ -167,10 +167,10 @@ def save_language_bundle(
             f"`tokenizer`, `begin_id` and `end_ids` must have ids below {rows}, the model's. "
             f"Received: {max(ids)}. Give the tokenizer that the model was trained with."
         )
-    target = check_free(path)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
-        folder = Path(scratch) / "bundle"
-        folder.mkdir()
+    target = check_place(path, replaces=manifests.BUNDLES, what="bundle")
+    with replacing_folder(
+        target, replaces=manifests.BUNDLES, what="bundle", reopen=open_language_bundle
+    ) as folder:
         file = language_to_tflite(
             plain, folder / "model.tflite", context_length=context_length,
             prefill_lengths=prefill_lengths, verify_length=verify_length, quantize=quantize,
@@ -190,12 +190,9 @@ def save_language_bundle(
             "quantize": quantize,
             "generation": dataclasses.asdict(generation),
             "signatures": manifests.describe_signatures(interpreter.signatures),
-            "files": {name: asdict(manifests.record_of(folder / name)) for name in names},
+            "files": {name: asdict(record_of(folder / name)) for name in names},
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / manifests.MANIFEST).write_text(text, encoding="utf-8")
-        open_language_bundle(folder)
-        put_in_place(folder, target, scratch=Path(scratch))
+        _write_json(folder / manifests.MANIFEST, content)
     return open_language_bundle(target)
 
 
@@ -274,17 +271,16 @@ def save_bundle(
             "speed. 'int8_fc' has them around matrix products only."
         )
     names = check_labels(labels)
-    target = check_free(path)
+    target = check_place(path, replaces=manifests.BUNDLES, what="bundle")
     from tfdistill.compress.compressed_model import plain_model
     from tfdistill.export.tflite import to_tflite
     from tfdistill.introspection.backend import refuse_probabilities
 
     # An agent applies the softmax: twice would give labels that are right, and wrong confidences.
     refuse_probabilities(plain_model(model), argument="model")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
-        # Inside the scratch folder, so that what could not be renamed is cleaned up with it.
-        folder = Path(scratch) / "bundle"
-        folder.mkdir()
+    with replacing_folder(
+        target, replaces=manifests.BUNDLES, what="bundle", reopen=open_bundle
+    ) as folder:
         file = folder / "model.tflite"
         to_tflite(
             model,
@@ -304,17 +300,14 @@ def save_bundle(
             folder / manifests.MANIFEST,
             {
                 "format": manifests.FORMAT,
+                "kind": manifests.CLASSIFIER,
                 "created_with": versions,
                 "sequence_length": sequence_length,
                 "quantize": quantize,
                 "signatures": manifests.describe_signatures(signatures),
-                "files": {
-                    name: asdict(manifests.record_of(folder / name)) for name in manifests.FILES
-                },
+                "files": {name: asdict(record_of(folder / name)) for name in manifests.FILES},
             },
         )
-        open_bundle(folder)
-        put_in_place(folder, target, scratch=Path(scratch))
     return open_bundle(target)
 
 

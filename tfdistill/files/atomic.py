@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from tfdistill.files.temporary import abandoned, temporary_beside
 
-__all__ = ["check_target", "gzip_bytes", "replacing"]
+__all__ = ["check_target", "flush", "flush_folder", "gzip_bytes", "replacing"]
 
 
 def check_target(path: str | os.PathLike[str], *, argument: str = "path") -> Path:
@@ -61,13 +59,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path`, and renames it to `path` if all goes well.
 
     A reader sees the old file or the new one, never a part of either, and whatever fails inside
-    the `with` (a full disk, Ctrl-C) leaves the old file as it was and no other file behind.
+    the `with` (a full disk, Ctrl-C) leaves the old file as it was and no other file behind. The
+    content is on the disk before the name is, so the same holds when the power fails. What a
+    killed process left of the same file is removed.
 
     Args:
         path: The file to create or replace; its folder exists.
 
     Yields:
-        The temporary path to write to. It has the suffix of `path`.
+        The temporary path to write to. It has the suffixes of `path`.
 
     Raises:
         OSError: Whatever writing raised; the message names `path`.
@@ -81,9 +81,11 @@ def replacing(path: Path) -> Iterator[Path]:
         ['a.txt']
     """
     # Created with open(), so that it gets the permissions of any new file (mkstemp's are private).
-    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = temporary_beside(path)
     try:
+        _sweep(path)
         yield temporary
+        flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(
@@ -93,6 +95,39 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Has the system write a file to its disk.
+
+    Args:
+        path: An existing file.
+
+    Raises:
+        OSError: If the disk is full or broken.
+    """
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def flush_folder(path: Path) -> None:
+    """Has the system write the names in a folder to its disk, where it can.
+
+    Args:
+        path: An existing folder.
+    """
+    with contextlib.suppress(OSError):  # some file systems keep names by themselves, and refuse
+        flush(path)
+
+
+def _sweep(path: Path) -> None:
+    for left in abandoned(path.parent, target=path.name):
+        if not left.is_dir():
+            left.unlink(missing_ok=True)
 
 
 _GZIP = 16 + zlib.MAX_WBITS  # tells zlib to write gzip's header and trailer

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
 import json
 import os
 import select
@@ -32,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.files.cache_folder import cache_dir
+from tfdistill.files.records import file_sha256
 
 __all__ = ["Child", "remember", "vet"]
 
@@ -179,10 +179,8 @@ def remember(path: str | os.PathLike[str]) -> None:
 
 
 def _mark(file: Path) -> Path:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     version = metadata.version("ai-edge-litert")
-    return cache_dir() / _FOLDER / f"{digest}-{version}"
+    return cache_dir() / _FOLDER / f"{file_sha256(file)}-{version}"
 
 
 def _write(mark: Path) -> None:

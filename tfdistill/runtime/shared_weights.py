@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.files.atomic import replacing
+from tfdistill.files.records import file_sha256
 from tfdistill.runtime.interpreter import Signature
 
 __all__ = ["SharedInterpreter", "cache_file"]
@@ -110,19 +110,15 @@ def cache_file(path: Path, *, cache: Path) -> Path:
     The name is made of the model's hash, the version of LiteRT and the processor's kind: weights
     packed for one are no use to another.
     """
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     version = metadata.version("ai-edge-litert")
-    return cache / f"{digest[:32]}-{version}-{os.uname().machine}.xnnpack"
+    return cache / f"{file_sha256(path)[:32]}-{version}-{os.uname().machine}.xnnpack"
 
 
 def _write_cache(path: Path, packed: Path, *, threads: int) -> None:
-    with tempfile.TemporaryDirectory(dir=packed.parent, prefix=".packing-") as scratch:
-        fresh = Path(scratch) / packed.name
+    with replacing(packed) as fresh:
         _compiled(path, fresh, threads=threads).close()
         if not fresh.exists():
             raise RuntimeError(f"LiteRT wrote no packed weights for {path.name!r}.")
-        os.replace(fresh, packed)
 
 
 def _compiled(path: Path, packed: Path, *, threads: int) -> Any:

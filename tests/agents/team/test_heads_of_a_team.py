@@ -16,7 +16,7 @@ from tfdistill.agents.team.folder import open_team, save_team
 from tfdistill.agents.team.heads import HeadFile
 from tfdistill.agents.team.member import Question
 from tfdistill.agents.team.messages import Message
-from tfdistill.bundles.manifest import record_of
+from tfdistill.files.records import record_of
 
 LENGTH = 12
 TAGS = ("O", "B-crop", "I-crop", "B-fuel", "I-fuel")
@@ -248,3 +248,49 @@ def test_a_team_is_replaced_by_a_team(copied: Path):
     team = save_team(copied, plan=PLAN, files={"small": pair}, agents=agents, sample_text="corn")
     assert team.sample_text() == "corn"
     assert sorted(path.name for path in copied.iterdir()) == ["manifest.json", "small"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "tokenizer.json"])
+def test_a_manifest_that_lists_a_file_less_is_refused(copied: Path, name: str):
+    change(copied, lambda c: c["files"].pop(f"small/{name}"))
+    with pytest.raises(ValueError, match=r"must describe a team of format 1.*files \["):
+        open_team(copied)
+
+
+def test_a_team_that_cannot_be_opened_again_leaves_the_old_one(copied: Path):
+    before = contents(copied)
+    content = json.loads((copied / "manifest.json").read_text())
+    pair = copied / "small" / "model.tflite", copied / "small" / "tokenizer.json"
+    saved = {"plan": PLAN, "files": {"small": pair}, "agents": content["agents"]}
+
+    with pytest.raises(ValueError, match="must be at most 16777216 bytes"):
+        save_team(copied, **saved, sample_text="corn" * 2**22)  # 16 MiB
+    assert contents(copied) == before
+    assert [path.name for path in copied.parent.iterdir()] == [copied.name]
+
+
+def test_a_users_file_in_a_team_is_named_and_kept(copied: Path):
+    content = json.loads((copied / "manifest.json").read_text())
+    pair = copied / "small" / "model.tflite", copied / "small" / "tokenizer.json"
+    (copied / "small" / "notes.txt").write_text("mine")
+    before = contents(copied)
+
+    with pytest.raises(FileExistsError, match=r"\['small/notes.txt'\] besides, which tfdistill di"):
+        save_team(copied, plan=PLAN, files={"small": pair}, agents=content["agents"])
+    assert contents(copied) == before
+
+
+def test_a_team_does_not_replace_a_bundle(copied: Path, bundle: Path, tmp_path: Path):
+    target = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    before = contents(target)
+    with pytest.raises(FileExistsError, match="an existing team folder.*none that tfdistill wrote"):
+        save_team(target, plan=PLAN, files={}, agents={})
+    assert contents(target) == before

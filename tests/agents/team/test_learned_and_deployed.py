@@ -166,3 +166,30 @@ def test_a_record_of_another_team_and_two_sources_of_requests_are_refused(
     path.write_text('{"text": "w1"}\n')
     bad = run("learn-policy", crew, "--requests", path, "--budget", 1, "--out", tmp_path)
     assert "Received: line 1 of" in bad.output
+
+
+def test_deploying_replaces_nothing_and_its_team_is_replaced_by_a_saved_one(
+    crew: Path, learned: Path, deployed: Path, tmp_path: Path
+):
+    folder = Path(shutil.copytree(deployed, tmp_path / "team"))
+    with pytest.raises(FileExistsError, match="`path` must be free or an empty folder"):
+        deploy_policy(crew, learned / "policy_0.3", folder, budget=Budget(calls={"teacher": 3}))
+    assert open_team(folder).budget.calls == {"teacher": 3}
+
+    content = json.loads((folder / "manifest.json").read_text())
+    files = {
+        t: (crew / t / "model.tflite", crew / t / "tokenizer.json") for t in ("tiny", "teacher")
+    }
+    save_team(folder, plan=PLAN, files=files, agents=content["agents"])
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "teacher", "tiny"]
+
+
+def test_a_deployed_team_that_cannot_be_opened_again_is_not_put_in_place(
+    crew: Path, learned: Path, tmp_path: Path
+):
+    policy = Path(shutil.copytree(learned / "policy_0.3", tmp_path / "policy"))
+    budget = Budget(calls={"teacher": 3})
+    object.__setattr__(budget, "requests", "ten")  # a manifest with it does not open
+    with pytest.raises(ValueError, match=r"must describe a team.*budget"):
+        deploy_policy(crew, policy, tmp_path / "deployed", budget=budget)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]

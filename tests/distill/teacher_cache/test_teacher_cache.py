@@ -174,6 +174,25 @@ def test_a_killed_build_goes_on_at_the_last_whole_shard(tmp_path: Path):
     np.testing.assert_array_equal(stored, np.concatenate([x, -x], axis=1))
 
 
+def test_a_build_that_was_killed_before_its_manifest_was_there_can_be_built(tmp_path: Path):
+    folder = tmp_path / "c"
+    die = f"""
+import os, signal
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+{textwrap.dedent(BUILD_AND_DIE)}"""
+    script = [sys.executable, "-c", die, str(folder), "999"]
+    killed = subprocess.run(script, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = os.listdir(folder)
+    assert left.startswith(".tfdistill-new-") and left.endswith("-manifest.json")
+
+    script = [sys.executable, "-c", textwrap.dedent(BUILD_AND_DIE), str(folder), "999"]
+    subprocess.run(script, capture_output=True, check=True)
+    assert sorted(os.listdir(folder)) == [
+        "manifest.json", *(f"shard-0000{number}.npz" for number in range(4))
+    ]  # fmt: skip
+
+
 def test_training_that_starts_at_a_later_epoch_goes_on_exactly(tmp_path: Path, x, y):
     cache = TeacherCache.build(classifier(seed=1), x, tmp_path / "c")
 

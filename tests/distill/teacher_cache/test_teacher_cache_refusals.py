@@ -82,6 +82,52 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, x):
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"format": 1, "kind": "team", "plan": {}, "agents": {}, "files": {}},
+        {"format": 1, "kind": "bundle", "sequence_length": 8, "signatures": {}, "files": {}},
+        {"format": 1, "sequence_length": 8, "signatures": {}, "files": {}},  # without a kind
+    ],
+)
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_bundle_or_a_team_is_never_built_over(tmp_path: Path, x, manifest, resume: bool):
+    content = json.dumps(manifest)
+    (tmp_path / "manifest.json").write_text(content)
+    (tmp_path / "model.tflite").write_text("years of work")
+    with pytest.raises(ValueError, match="`path` must be the folder of a teacher cache") as told:
+        TeacherCache.build(classifier(), x, tmp_path, resume=resume)
+    assert "resume=False" not in str(told.value)
+    assert (tmp_path / "manifest.json").read_text() == content
+    assert sorted(os.listdir(tmp_path)) == ["manifest.json", "model.tflite"]
+    with pytest.raises(ValueError, match="`path` must be the folder of a teacher cache"):
+        TeacherCache(tmp_path)
+
+
+def test_starting_over_keeps_what_the_user_put_into_the_folder(tmp_path: Path, x):
+    TeacherCache.build(classifier(), x, tmp_path)
+    for name in ("notes.txt", "shard-of-mine.npz"):
+        (tmp_path / name).write_text("mine")
+    TeacherCache.build(classifier(seed=5), x, tmp_path, resume=False)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "shard-of-mine.npz").read_text() == "mine"
+
+    (tmp_path / "shard-00007.npz").write_text("mine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=r"must hold no shards but those of its manifest.*00007"):
+        TeacherCache.build(classifier(), x, tmp_path, resume=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_cache_states_its_kind_and_one_without_opens(tmp_path: Path, x):
+    TeacherCache.build(classifier(), x, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest.pop("kind") == "teacher cache"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert TeacherCache(tmp_path).num_rows == 64
+    TeacherCache.build(classifier(), x, tmp_path)  # goes on: there is nothing left to do
+
+
 def test_a_newer_format_is_refused(tmp_path: Path, x):
     TeacherCache.build(classifier(), x, tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
@@ -113,7 +159,7 @@ def test_several_outputs_are_refused(tmp_path: Path, x):
 
 @pytest.mark.parametrize("top_k", [0, 4, True])
 def test_top_k_out_of_range_is_refused(tmp_path: Path, x, top_k):
-    with pytest.raises(ValueError, match=r"`top_k` must be None or an int in \[1, 3\]"):
+    with pytest.raises((TypeError, ValueError), match=r"`top_k` must be an int in \[1, 3\]"):
         TeacherCache.build(classifier(), x, tmp_path, top_k=top_k)
 
 

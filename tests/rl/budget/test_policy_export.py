@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,61 @@ def test_a_policy_refuses_a_team_it_does_not_know(trained: Any):
 def test_only_a_team_under_a_budget_is_exported(tmp_path: Path):
     with pytest.raises(ValueError, match="must have learned a BudgetGame"):
         export_policy(VDN(TwoStepGame()), tmp_path / "policy")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "policy", [{}, {"format": 1, "who": "may read"}, {"kind": "policy"}, {"kind": "team"}]
+)
+def test_a_folder_with_somebody_elses_policy_json_is_left_as_it_is(
+    policy: dict[str, Any], trained: Any, tmp_path: Path
+):
+    target = tmp_path / "service"
+    target.mkdir()
+    (target / "policy.json").write_text(json.dumps(policy))
+    (target / "secrets.env").write_text("TOKEN=1")
+    before = contents(target)
+
+    with pytest.raises(FileExistsError, match=r"'secrets.env'\], which is none"):
+        export_policy(trained[2], target)
+    assert contents(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["service"]
+
+
+@pytest.mark.parametrize("kind", ["policy", None])
+def test_a_policy_is_replaced_and_a_users_file_in_it_is_named_and_kept(
+    kind: str | None, trained: Any, tmp_path: Path
+):
+    target = Path(shutil.copytree(trained[3], tmp_path / "policy"))
+    content = json.loads((target / "policy.json").read_text())
+    assert content.pop("kind") == "policy"
+    if kind is None:  # as policies were written before they stated a kind
+        (target / "policy.json").write_text(json.dumps(content))
+        LearnedPolicy(target)
+    export_policy(trained[2], target, thresholds={"intent": 0.5})
+    assert LearnedPolicy(target).fallback == ThresholdPolicy({"intent": 0.5, "slots": 0.9})
+
+    (target / "notes.txt").write_text("mine")
+    before = contents(target)
+    with pytest.raises(FileExistsError, match=r"\['notes.txt'\] besides, which tfdistill did not"):
+        export_policy(trained[2], target)
+    assert contents(target) == before
+
+
+def test_a_policy_that_cannot_be_opened_again_leaves_the_old_one(trained: Any, tmp_path: Path):
+    target = Path(shutil.copytree(trained[3], tmp_path / "policy"))
+    before = contents(target)
+    with pytest.raises(ValueError, match="must be at most 1048576 bytes"):
+        export_policy(trained[2], target, thresholds={"x" * 2**20: 0.5})
+    assert contents(target) == before
+
+
+def test_a_policy_of_another_kind_is_refused(trained: Any, tmp_path: Path):
+    target = Path(shutil.copytree(trained[3], tmp_path / "policy"))
+    content = json.loads((target / "policy.json").read_text())
+    (target / "policy.json").write_text(json.dumps({**content, "kind": "team"}))
+    with pytest.raises(ValueError, match="`path` must be a policy .*of kind 'team'"):
+        LearnedPolicy(target)

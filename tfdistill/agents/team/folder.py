@@ -19,7 +19,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,18 +32,21 @@ from tfdistill.agents.team.policy import Budget
 from tfdistill.agents.team.slot_writer import FrameWriter
 from tfdistill.agents.team.team import Team
 from tfdistill.agents.team.verifier import Verifier
-from tfdistill.bundles.folder import check_free, put_in_place
 from tfdistill.bundles.language import open_language_bundle
-from tfdistill.bundles.manifest import MANIFEST, record_of
+from tfdistill.bundles.manifest import MANIFEST
+from tfdistill.files.folder import FolderKind, check_place, replacing_folder
+from tfdistill.files.records import FileRecord, check_file, record_of, safe_file
 
 __all__ = ["POLICY", "deploy_policy", "open_team", "read_manifest", "save_team"]
 
 POLICY = "policy"  # the sub-folder of a learned policy; no file of heads has that name
 _FORMAT = 1
 _FOLDER = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_OWN = re.compile(r"[a-z][a-z0-9_]{0,63}/(model\.tflite|tokenizer\.json|card\.md|manifest\.json)\Z")
 _FILES = {"model.tflite": 2**31, "tokenizer.json": 64 * 2**20}
 _BUNDLE_FILES = (*_FILES, "card.md", MANIFEST)  # of a language model, which checks them again
 _LARGEST_MANIFEST = 16 * 2**20
+_POLICY_FILES = ("policy.json", "policy.tflite")
 _HEADS: dict[str, Callable[..., Member]] = {"classifier": Classifier, "tagger": Tagger}
 
 
@@ -78,7 +80,7 @@ def save_team(
         ValueError: If a name has another form, the settings of an agent are not those of its
             kind, or an agent or the plan does not fit.
     """
-    target = _free(path)
+    target = check_place(path, replaces=_TEAMS, what="team")
     bundles = bundles or {}
     for name in (*files, *bundles):
         if not isinstance(name, str) or not _FOLDER.match(name) or name == POLICY:
@@ -92,9 +94,7 @@ def save_team(
             f"`bundles` must not have the names of `files`. Received: {shared} in both. Choose "
             "other names."
         )
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
-        folder = Path(scratch) / "team"
-        folder.mkdir()
+    with replacing_folder(target, replaces=_TEAMS, what="team", reopen=open_team) as folder:
         for name, pair in files.items():
             (folder / name).mkdir()
             for source, file in zip(pair, _FILES, strict=True):
@@ -112,10 +112,7 @@ def save_team(
             "files": {name: asdict(record_of(folder / name)) for name in _contents(files, sources)},
             "bundles": sorted(sources),
         }
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
-        open_team(folder)
-        put_in_place(folder, target, scratch=Path(scratch))
+        _write_manifest(folder, content)
     return open_team(target)
 
 
@@ -164,7 +161,9 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(folder, f"{type(error).__name__}: {error}") from error
     for name, record in records.items():
-        _check_file(folder, name, record)
+        stated = FileRecord(record.get("sha256", ""), record.get("size_bytes", -1))
+        largest = _FILES.get(name.partition("/")[2], _LARGEST_MANIFEST)
+        check_file(folder, name, stated, largest=largest, what="team")
     files = {
         name: HeadFile(
             folder / name / "model.tflite", folder / name / "tokenizer.json", threads=threads
@@ -193,13 +192,21 @@ def open_team(path: str | os.PathLike[str], *, threads: int = 1, **settings: Any
     return team
 
 
-def _free(path: str | os.PathLike[str]) -> Path:
-    """Returns where a team may be written: a free place, or that of another team."""
-    target = Path(path).absolute()
-    if (target / MANIFEST).is_file() and not target.is_symlink():
-        read_manifest(target.resolve())
-        return target
-    return check_free(path)
+def _own_names(content: Mapping[str, Any]) -> list[str]:
+    """Names the files of a team as its manifest lists them, those of a policy included."""
+    listed = [name for name in content["files"] if _OWN.match(name)]
+    policy = [f"{POLICY}/{file}" for file in _POLICY_FILES]
+    return listed + (policy if content.get("policy") is True else [])
+
+
+# A team's manifest has stated its kind from the beginning.
+_KEYS = frozenset({"format", "kind", "plan", "agents", "files"})
+_TEAMS = (FolderKind("team", _own_names, _KEYS, MANIFEST).own_files,)
+
+
+def _write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _contents(files: Iterable[str], bundles: Iterable[str]) -> list[str]:
@@ -230,7 +237,7 @@ def read_manifest(folder: Path) -> Any:
     Raises:
         ValueError: If it is no team's.
     """
-    path = _inside(folder, MANIFEST, _LARGEST_MANIFEST)
+    path = safe_file(folder, MANIFEST, largest=_LARGEST_MANIFEST, what="team")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         kind, version = content["kind"], content["format"]
@@ -239,31 +246,6 @@ def read_manifest(folder: Path) -> Any:
     if kind != "team" or version != _FORMAT:
         raise _damaged(folder, f"kind {kind!r} of format {version!r}")
     return content
-
-
-def _check_file(folder: Path, name: str, record: Mapping[str, Any]) -> None:
-    largest = _FILES.get(name.partition("/")[2], _LARGEST_MANIFEST)
-    path = _inside(folder, name, largest)
-    size = path.stat().st_size
-    sha256 = record_of(path).sha256 if size == record.get("size_bytes") else "not computed"
-    if sha256 != record.get("sha256"):
-        raise ValueError(
-            f"{name} in the team {str(folder)!r} must have the hash that {MANIFEST} states. "
-            f"Received: {size} bytes, SHA-256 {sha256}. The file was changed or cut off: save or "
-            "copy the team again."
-        )
-
-
-def _inside(folder: Path, name: str, largest: int) -> Path:
-    """Returns a file of the folder that is safe to open: regular, not a link, not huge."""
-    path = folder / name
-    real = path.resolve()
-    if real != path or not real.is_file() or real.stat().st_size > largest:
-        raise ValueError(
-            f"The team {str(folder)!r} must hold {name} as a regular file of at most {largest} "
-            "bytes, and no link. Save or copy the team again."
-        )
-    return path
 
 
 def _damaged(folder: Path, reason: str) -> ValueError:
@@ -298,20 +280,21 @@ def deploy_policy(
         FileExistsError: If something is at `path`.
         ValueError: If the policy does not know the team, or a folder is damaged.
     """
-    target, source = check_free(path), Path(team).resolve()
+    target = check_place(path, replaces=(), what="team")
+    source = Path(team).resolve()
     known = open_team(source, policy=LearnedPolicy(policy))
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
-        folder = Path(scratch) / "team"
+
+    def reopen(folder: Path) -> None:
+        open_team(folder).policy.check(known.members)  # type: ignore[attr-defined]
+
+    with replacing_folder(target, replaces=(), what="team", reopen=reopen) as folder:
         content = read_manifest(source)
         for name in content["files"]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, folder / name)
         (folder / POLICY).mkdir()
-        for file in ("policy.json", "policy.tflite"):
+        for file in _POLICY_FILES:
             shutil.copyfile(Path(policy) / file, folder / POLICY / file)
         content |= {"policy": True, "budget": dataclasses.asdict(budget)}
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
-        open_team(folder).policy.check(known.members)  # type: ignore[attr-defined]
-        put_in_place(folder, target, scratch=Path(scratch))
+        _write_manifest(folder, content)
     return open_team(target)

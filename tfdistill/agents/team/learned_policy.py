@@ -19,14 +19,19 @@ import numpy as np
 
 from tfdistill.agents.team.messages import Message
 from tfdistill.agents.team.policy import Budget, Policy, ThresholdPolicy, View
-from tfdistill.bundles.manifest import record_of
+from tfdistill.files.folder import FolderKind
+from tfdistill.files.records import file_sha256, safe_file
 from tfdistill.runtime.interpreter import Interpreter
 
-__all__ = ["LearnedPolicy", "open_policy"]
+__all__ = ["POLICIES", "LearnedPolicy", "open_policy"]
 
 OPEN, CLOSED, ABSENT = 0, 1, 2  # what a field is to the exported graph
 FORMAT = 1
-_LARGEST = 2**20
+KIND, MANIFEST = "policy", "policy.json"
+_LARGEST = {MANIFEST: 2**20, "policy.tflite": 2**31}
+_KEYS = frozenset({"format", "fields", "tiers", "calls", "requests", "thresholds", "sha256"})
+# The folders that a policy may take the place of.
+POLICIES = (FolderKind(KIND, lambda content: ["policy.tflite"], _KEYS, MANIFEST).own_files,)
 
 
 class LearnedPolicy:
@@ -68,12 +73,8 @@ class LearnedPolicy:
             wanted = str(content["sha256"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise _damaged(self.path, f"{type(error).__name__}: {error}") from error
-        model = self.path / "policy.tflite"
-        if not model.is_file() or model.is_symlink():
-            raise FileNotFoundError(
-                f"`path` must hold policy.tflite. Received: path={str(path)!r}."
-            )
-        if record_of(model).sha256 != wanted:
+        model = _file(self.path, "policy.tflite")
+        if file_sha256(model) != wanted:
             raise _damaged(self.path, "policy.tflite has another hash")
         self._interpreter = Interpreter(model, threads=1)
         self._check_file()
@@ -199,16 +200,22 @@ def _named(tiers: Sequence[str], row: np.ndarray) -> dict[str, float]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    file = path / "policy.json"
-    if not file.is_file() or file.is_symlink() or file.stat().st_size > _LARGEST:
-        raise FileNotFoundError(f"`path` must hold policy.json. Received: path={str(path)!r}.")
+    file = _file(path, MANIFEST)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _damaged(path, f"it is not of format {FORMAT}")
+    if content.get("kind", KIND) != KIND:  # files from before there were kinds state none
+        raise _damaged(path, f"it is of kind {content['kind']!r}")
     return content
+
+
+def _file(path: Path, name: str) -> Path:
+    if not os.path.lexists(path / name):
+        raise FileNotFoundError(f"`path` must hold {name}. Received: path={str(path)!r}.")
+    return safe_file(path, name, largest=_LARGEST[name], what="policy")
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

@@ -3,9 +3,8 @@
 A folder holds a manifest and shards of NumPy arrays. Each shard is written whole or not at all,
 so a build that is killed goes on where it stopped. The manifest names the teacher, the inputs
 and the settings by their SHA-256: answers that belong to something else are refused, because
-nothing in their shape would give them away.
-
-What the arguments of `TeacherCache.build` may be.
+nothing in their shape would give them away. Training reads each batch from the shards where they
+lie, so a cache may be many times larger than the memory.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
+from tfdistill.arguments import check_int
 from tfdistill.distill.teacher_cache import shards
 from tfdistill.distill.teacher_cache.inference import check_layers, make_asker, teacher_fingerprint
 from tfdistill.distill.teacher_cache.logit_records import (
@@ -33,7 +33,7 @@ from tfdistill.distill.teacher_cache.logit_records import (
 )
 from tfdistill.distill.teacher_cache.ray_workers import answer_rows, answers_of_workers
 
-__all__ = ["TeacherCache", "check_settings", "check_teacher"]
+__all__ = ["TeacherCache"]
 
 _BATCHES_PER_SHARD = 16
 
@@ -59,7 +59,7 @@ class TeacherCache:
             )
         self._manifest = manifest
         self._next_epoch: int | None = None
-        self._answers = shards.read_shards(self.path, shards.num_shards(manifest))
+        self._shards = shards.open_shards(self.path, manifest)
 
     @classmethod
     def build(
@@ -95,9 +95,11 @@ class TeacherCache:
             The opened cache.
 
         Raises:
-            TypeError: If the teacher is neither a Keras 3 model nor a callable.
+            TypeError: If the teacher is neither a Keras 3 model nor a callable, or a number is
+                not an int.
             ValueError: If the folder holds answers of another teacher, other inputs or other
-                settings, an argument is out of range, or the teacher answers NaN.
+                settings, or something else than a cache, an argument is out of range, or the
+                teacher answers NaN.
 
         Example:
             >>> import tempfile
@@ -108,14 +110,15 @@ class TeacherCache:
             (5, 3)
         """
         folder = Path(path)
-        check_teacher(teacher, workers)
+        _check_teacher(teacher, workers)
         rows = _count_rows(x)
         layers = check_layers(teacher, layers)
         ask = make_asker(teacher, layers=layers)
         num_classes = ask(_take(x, slice(0, 1)))["logits"].shape[-1]
-        check_settings(top_k, batch_size, num_classes)
+        _check_settings(top_k, batch_size, num_classes)
         manifest = {
             "format": shards.FORMAT,
+            "kind": shards.KIND,
             "rows": rows,
             "num_classes": num_classes,
             "top_k": top_k,
@@ -172,10 +175,7 @@ class TeacherCache:
 
     def layer_specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
         """Returns the shapes of what was kept of each layer: `states` and perhaps `mask`."""
-        return keras.tree.map_structure(
-            lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype),
-            stored_parts(self._answers, self.layers),
-        )
+        return stored_parts(self._specs(), self.layers)
 
     @property
     def teacher_fingerprint(self) -> str:
@@ -226,7 +226,7 @@ class TeacherCache:
                     f"`{argument}` must have as many rows as `x`. Received: {argument} with "
                     f"{_count_rows(value)} rows, x with {self.num_rows}."
                 )
-        parts = {"x": x, "answers": self._answers}
+        parts = {"x": x}
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
                 parts[name] = keras.tree.map_structure(np.asarray, value)
@@ -243,15 +243,23 @@ class TeacherCache:
             for number in range(batches):
                 epoch += number == batches - 1
                 taken = order[number * batch_size : (number + 1) * batch_size]
-                yield {name: _take(value, taken) for name, value in parts.items()}
+                batch = {name: _take(value, taken) for name, value in parts.items()}
+                yield {**batch, "answers": self._shards.take(taken)}
 
         first = {name: _take(value, slice(0, 1)) for name, value in parts.items()}
         signature = keras.tree.map_structure(
             lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), first
         )
+        signature["answers"] = self._specs()
         dataset = tf.data.Dataset.from_generator(one_epoch, output_signature=signature)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
         return dataset.map(self._to_batch).prefetch(2)
+
+    def _specs(self) -> dict[str, tf.TensorSpec]:
+        return {
+            name: tf.TensorSpec([None, *shape], dtype)
+            for name, (shape, dtype) in self._shards.specs.items()
+        }
 
     def _to_batch(self, parts: dict[str, Any]) -> tuple:
         answers = parts["answers"]
@@ -292,28 +300,15 @@ def _take(x: Any, rows: Any) -> Any:
     return keras.tree.map_structure(lambda array: np.asarray(array)[rows], x)
 
 
-def check_teacher(teacher: object, workers: object) -> None:
-    """Refuses a teacher that is several, and workers that cannot have it.
-
-    Args:
-        teacher: The teacher.
-        workers: Number of processes.
-
-    Raises:
-        TypeError: If there are several teachers.
-        ValueError: If `workers` is no positive int, or above 1 for a callable.
-    """
+def _check_teacher(teacher: object, workers: Any) -> None:
+    """Refuses a teacher that is several, and workers that cannot have it."""
     if isinstance(teacher, (list, tuple)):
         raise TypeError(
             "`teacher` must be one teacher, because a mixture depends on the temperature. "
             f"Received: teacher={[type(one).__name__ for one in teacher]}. Give several to the "
             "Distiller itself, or a function that returns the logits of their mixture."
         )
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ValueError(
-            f"`workers` must be an int of at least 1. Received: workers={workers!r}. "
-            "Above 1 they are processes of Ray."
-        )
+    check_int(workers, argument="workers", at_least=1, hint="Above 1 they are processes of Ray.")
     if workers > 1 and not isinstance(teacher, keras.Model):
         raise ValueError(
             "`workers` must be 1 for a teacher that is a callable. "
@@ -322,25 +317,14 @@ def check_teacher(teacher: object, workers: object) -> None:
         )
 
 
-def check_settings(top_k: object, batch_size: object, num_classes: int) -> None:
-    """Refuses numbers that are out of range.
-
-    Args:
-        top_k: How many classes to keep, or None.
-        batch_size: Rows per call of the teacher.
-        num_classes: Number of classes.
-
-    Raises:
-        ValueError: If one of them is out of range.
-    """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be an int of at least 1. Received: batch_size={batch_size!r}."
-        )
-    if top_k is None:
-        return
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= num_classes:
-        raise ValueError(
-            f"`top_k` must be None or an int in [1, {num_classes}], the number of classes. "
-            f"Received: top_k={top_k!r}. None keeps all of them."
+def _check_settings(top_k: object, batch_size: object, num_classes: int) -> None:
+    """Refuses numbers that are out of range."""
+    check_int(batch_size, argument="batch_size", at_least=1)
+    if top_k is not None:
+        check_int(
+            top_k,
+            argument="top_k",
+            at_least=1,
+            at_most=num_classes,
+            hint=f"The teacher has {num_classes} classes. None keeps all of them.",
         )

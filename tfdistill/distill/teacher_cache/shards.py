@@ -1,7 +1,8 @@
 """The files of a teacher cache: a manifest, shards of arrays, and what identifies them.
 
 Shards are `.npz` files that are read without pickle. The manifest is written first, so that a
-build which was killed can be told from one of something else.
+build which was killed can be told from one of something else. Its `kind` tells a cache from the
+other folders that this package writes; files of somebody else in a cache are never touched.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,21 +18,26 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdistill.distill.teacher_cache.shard_reader import ShardReader
 from tfdistill.files.atomic import replacing
+from tfdistill.files.temporary import abandoned, is_temporary
 
 __all__ = [
     "fingerprint_inputs",
     "fingerprint_model",
     "has_shard",
     "num_shards",
+    "open_shards",
     "read_manifest",
-    "read_shards",
     "start_folder",
     "write_shard",
 ]
 
 FORMAT = 1
+KIND = "teacher cache"
 _MANIFEST = "manifest.json"
+_KEYS = frozenset({"format", "rows", "num_classes", "shard_rows", "teacher", "inputs"})
+_SHARD = re.compile(r"shard-(\d{5,})\.npz")
 
 
 def fingerprint_inputs(x: Any) -> str:
@@ -50,7 +57,10 @@ def fingerprint_inputs(x: Any) -> str:
     for path, leaf in keras.tree.flatten_with_path(x):
         array = np.ascontiguousarray(leaf)
         digest.update(f"{path}{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes() if array.dtype != object else repr(array.tolist()).encode())
+        if array.dtype == object:
+            digest.update(repr(array.tolist()).encode())
+        else:  # read where it lies
+            digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
@@ -97,11 +107,19 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
             f"`path` must be the folder of a teacher cache. Received: path={str(folder)!r}, whose "
             f"{_MANIFEST} cannot be read ({error}). Build the cache again in another folder."
         ) from error
+    # A manifest from before kinds were stated is known by its keys.
+    if manifest.get("kind", KIND) != KIND or (version == FORMAT and not _KEYS <= manifest.keys()):
+        raise ValueError(
+            f"`path` must be the folder of a teacher cache. Received: path={str(folder)!r}, whose "
+            f"{_MANIFEST} is of kind {manifest.get('kind')!r} with {sorted(manifest)[:8]}. "
+            "Nothing was changed there. Choose another folder."
+        )
     if version != FORMAT:
         raise ValueError(
             f"`path` must be a teacher cache of format {FORMAT}. Received: path={str(folder)!r} "
             f"of format {version!r}. Build it again, or use the version that wrote it."
         )
+    manifest.setdefault("kind", KIND)
     manifest.setdefault("layers", [])  # caches of version 0.1 have no hidden states
     return manifest
 
@@ -131,12 +149,24 @@ def start_folder(folder: Path, manifest: dict[str, Any], *, resume: bool) -> Non
                 "Choose another folder, or pass resume=False to start over."
             )
         return
-    if earlier is None and any(folder.iterdir()):
+    if earlier is None and not all(is_temporary(path.name) for path in folder.iterdir()):
         raise ValueError(
             "`path` must be a new or empty folder, or a teacher cache. "
             f"Received: path={str(folder)!r}, which holds other files."
         )
-    for shard in folder.glob("shard-*.npz"):
+    present = {path: _SHARD.fullmatch(path.name) for path in folder.iterdir()}
+    numbers = {path: int(found[1]) for path, found in present.items() if found}
+    count = 0 if earlier is None else num_shards(earlier)
+    if foreign := sorted(path.name for path, number in numbers.items() if number >= count):
+        raise ValueError(
+            "`path` must hold no shards but those of its manifest. "
+            f"Received: path={str(folder)!r} with {foreign[:5]}. Nothing was changed there. "
+            "Move them away, or choose another folder."
+        )
+    for left in abandoned(folder):
+        if not left.is_dir():
+            left.unlink(missing_ok=True)
+    for shard in numbers:
         shard.unlink()
     with replacing(folder / _MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -176,33 +206,34 @@ def write_shard(folder: Path, number: int, arrays: dict[str, np.ndarray]) -> Non
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
 
-def read_shards(folder: Path, count: int) -> dict[str, np.ndarray]:
-    """Reads all shards of a cache.
+def open_shards(folder: Path, manifest: dict[str, Any]) -> ShardReader:
+    """Opens all shards of a cache, to be read where they lie.
 
     Args:
         folder: The folder of the cache.
-        count: Number of shards.
+        manifest: What `read_manifest` returned.
 
     Returns:
-        Arrays by name, rows first.
+        The rows of all shards.
 
     Raises:
         ValueError: If a shard is missing or damaged.
     """
-    parts: list[dict[str, np.ndarray]] = []
-    for number in range(count):
-        try:
-            # Opened here, because NumPy leaves a file open that it cannot read.
-            with _shard(folder, number).open("rb") as file:
-                shard = np.load(file, allow_pickle=False)
-                parts.append({name: shard[name] for name in shard.files})
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"`path` must be a whole teacher cache. Received: path={str(folder)!r}, whose "
-                f"shard {number} of {count} cannot be read. Call TeacherCache.build again with "
-                "the same arguments: it goes on from there."
-            ) from error
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    count = num_shards(manifest)
+
+    def damaged(number: int) -> ValueError:
+        return ValueError(
+            f"`path` must be a whole teacher cache. Received: path={str(folder)!r}, whose "
+            f"shard {number} of {count} cannot be read. Call TeacherCache.build again with "
+            "the same arguments: it goes on from there."
+        )
+
+    return ShardReader(
+        [_shard(folder, number) for number in range(count)],
+        rows=manifest["rows"],
+        shard_rows=manifest["shard_rows"],
+        damaged=damaged,
+    )
 
 
 def _nameless(config: Any) -> Any:

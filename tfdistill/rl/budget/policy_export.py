@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.agents.team.learned_policy import ABSENT, FORMAT, OPEN, LearnedPolicy
+from tfdistill.agents.team.learned_policy import (
+    ABSENT,
+    FORMAT,
+    KIND,
+    MANIFEST,
+    OPEN,
+    POLICIES,
+    LearnedPolicy,
+)
 from tfdistill.agents.team.policy import ThresholdPolicy
-from tfdistill.bundles.folder import check_free, put_in_place
-from tfdistill.bundles.manifest import record_of
 from tfdistill.export.tflite import to_tflite
+from tfdistill.files.folder import replacing_folder
+from tfdistill.files.records import file_sha256
 from tfdistill.rl.budget.features import resources, team_features
 from tfdistill.rl.budget.game import BudgetGame
 from tfdistill.rl.learners.value_decomposition import IQL
@@ -58,15 +64,11 @@ def export_policy(
     steps = dict.fromkeys(game.recorded.steps)
     least = dict.fromkeys(steps, 0.9) | dict(thresholds or {})
     ThresholdPolicy(least)
-    target = Path(path).absolute()
-    if not (target / "policy.json").is_file() or target.is_symlink():
-        target = check_free(path)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
-        folder = Path(scratch) / "policy"
-        folder.mkdir()
+    with replacing_folder(path, replaces=POLICIES, what="policy", reopen=LearnedPolicy) as folder:
         model = to_tflite(_graph(learner, game), folder / "policy.tflite", quantize=None)
         content = {
             "format": FORMAT,
+            "kind": KIND,
             "fields": list(game.possible_agents),
             "tiers": list(game.recorded.tiers),
             "calls": game.calls,
@@ -76,12 +78,10 @@ def export_policy(
             "abstains": game.wrong_cost > 0,
             "thresholds": least,
             "team": game.recorded.team,
-            "sha256": record_of(model).sha256,
+            "sha256": file_sha256(model),
         }
-        (folder / "policy.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        LearnedPolicy(folder)
-        put_in_place(folder, target, scratch=Path(scratch))
-    return LearnedPolicy(target)
+        (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return LearnedPolicy(path)
 
 
 def _graph(learner: IQL, game: BudgetGame) -> keras.Model:
