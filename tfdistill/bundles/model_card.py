@@ -19,6 +19,7 @@ from pathlib import Path
 import tfdistill
 from tfdistill.bundles import manifest as manifests
 from tfdistill.bundles.classifier import Bundle, open_bundle
+from tfdistill.bundles.export_modes import MODES
 from tfdistill.bundles.folder import check_free, put_in_place
 from tfdistill.reports.stage_table import StageRow, markdown_table
 
@@ -51,9 +52,8 @@ def card_text(
     Returns:
         The text. Without `rows` it claims no accuracy, and says so.
     """
-    kinds = {None: "float32", "dynamic": "dynamic-range int8", "int4": "4-bit integers"}
-    kinds["int8_fc"] = "8-bit integers, and activations of matrix products on fixed 8-bit grids"
-    kind = kinds.get(quantize, quantize)
+    # A folder may come from a version that knew another mode.
+    kind = MODES[quantize].text if quantize in MODES else quantize
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     facts = {
         f"Classes ({len(labels)})": shown,

@@ -16,8 +16,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdistill.bundles.export_modes import MODES
 from tfdistill.compress.quantization.row_groups import rows_per_scale
-from tfdistill.export.convert.quiet import quiet
+from tfdistill.export.convert.converter import quiet
 from tfdistill.introspection.weights import Target, find_targets
 
 __all__ = [
@@ -33,7 +34,7 @@ _LEAST_NUMBERS = 1024  # the converter's own limit at 8 bits: smaller kernels st
 _PRODUCTS = {"FULLY_CONNECTED": "CHANNELWISE", "CONV_2D": "CHANNELWISE", "GATHER": "TENSORWISE"}
 
 
-def check_quantizer(quantize: str) -> None:
+def check_quantizer(quantize: str | None) -> None:
     """Refuses to go on without the package.
 
     Args:
@@ -61,12 +62,14 @@ def check_block_size(
         models: What goes into it.
 
     Raises:
-        ValueError: If the mode is not "int4", the size unknown, a large kernel has a number of
-            inputs that is no multiple of it, or all of them are on the grid of whole channels.
+        ValueError: If the mode has no weights of 4 bits, the size is unknown, a large kernel has a
+            number of inputs that is no multiple of it, or all of them are on the grid of whole
+            channels.
     """
     if block_size is None:
         return
-    if quantize != "int4" or isinstance(block_size, bool) or block_size not in BLOCK_SIZES:
+    four_bits = MODES[quantize].bits == 4
+    if not four_bits or isinstance(block_size, bool) or block_size not in BLOCK_SIZES:
         raise ValueError(
             f"`block_size` must be None, or one of {BLOCK_SIZES} with quantize='int4'. Received: "
             f"block_size={block_size!r} with quantize={quantize!r}."
