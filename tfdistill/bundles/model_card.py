@@ -104,7 +104,7 @@ def describe_bundle(
         path: The folder of a bundle.
         about: Lines of the card by their names, in this order: data, teacher, recipe, and the
             licenses of data and teacher, say. Each is one line of text.
-        rows: Rows of the truth table, of the bundle's file and of what it is compared with.
+        rows: Rows of the results table, of the bundle's file and of what it is compared with.
 
     Returns:
         The bundle, opened again from disk.
