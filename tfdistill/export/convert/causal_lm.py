@@ -25,6 +25,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfdistill.arguments.numeric import check_int
 from tfdistill.bundles.export_modes import IN_LANGUAGE_MODELS, MODES
 from tfdistill.compress.compressed_model import plain_model
 from tfdistill.export.convert.converter import Endpoint, convert
@@ -121,15 +122,14 @@ def language_to_tflite(
 
 
 def _check_lengths(context_length: Any, prefill_lengths: Any, verify_length: Any) -> dict[str, int]:
-    named = {f"prefill_{length}": length for length in prefill_lengths}
+    check_int(context_length, argument="context_length")
+    named = {}
+    for index, length in enumerate(prefill_lengths):
+        length = check_int(length, argument=f"prefill_lengths[{index}]")
+        named[f"prefill_{length}"] = length
     if verify_length is not None:
-        named[f"verify_{verify_length}"] = verify_length
-    for length in (context_length, *named.values()):
-        if isinstance(length, bool) or not isinstance(length, int):
-            raise TypeError(
-                "`context_length`, `prefill_lengths` and `verify_length` must be ints. "
-                f"Received: {length!r}."
-            )
+        length = check_int(verify_length, argument="verify_length")
+        named[f"verify_{length}"] = length
     if context_length < 2 or not all(2 <= length <= context_length for length in named.values()):
         raise ValueError(
             "`prefill_lengths` and `verify_length` must be in [2, context_length], which is at "
