@@ -268,9 +268,24 @@ def test_labels_are_checked(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_full_integer_mode_is_refused(model: keras.Model, tokenizer: Tokenizer, tmp_path: Path):
-    with pytest.raises(ValueError, match="'int4' for a bundle. Received: quantize='int8',"):
-        save_bundle(model, tmp_path / "b", tokenizer=tokenizer, labels=LABELS, quantize="int8")
+@pytest.mark.parametrize("quantize", ["int8", "int8_16"])
+def test_full_integer_modes_are_refused(
+    quantize: str, model: keras.Model, tokenizer: Tokenizer, tmp_path: Path
+):
+    with pytest.raises(
+        ValueError,
+        match=rf"'int8_fc', 'int4'\) for a bundle. Received: quantize='{quantize}', whose fixed "
+        "grids cost .* quantize='int8_fc' keeps softmax and norms in float",
+    ):
+        save_bundle(
+            model,
+            tmp_path / "b",
+            tokenizer=tokenizer,
+            labels=LABELS,
+            quantize=quantize,
+            calibration=np.ones((8, LENGTH), "int32"),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_model_of_another_shape_is_refused(tokenizer: Tokenizer, tmp_path: Path):

@@ -10,10 +10,9 @@ import keras
 import numpy as np
 import pytest
 
+from tfdistill.bundles.export_modes import CALIBRATED, MODES
 from tfdistill.export import compare, to_tflite
 from tfdistill.export.convert.attention_masks import clipped_masks
-from tfdistill.export.convert.calibration import CALIBRATED
-from tfdistill.export.tflite import MODES
 from tfdistill.students import text_encoder
 
 SIZES = {

@@ -30,9 +30,11 @@ def test_none_keeps_all():
     np.testing.assert_array_equal(pick_labelled(LABELS, labels=None, seed=0), np.arange(100))
 
 
-@pytest.mark.parametrize("labels", [2, 101, True])
-def test_a_number_of_labels_out_of_range_is_refused(labels):
-    with pytest.raises(ValueError, match=r"`labels` must be an int in \[3, 100\]"):
+@pytest.mark.parametrize(
+    ("labels", "error"), [(2, ValueError), (101, ValueError), (True, TypeError)]
+)
+def test_a_number_of_labels_out_of_range_is_refused(labels, error):
+    with pytest.raises(error, match=r"`labels` must be an int in \[3, 100\]"):
         pick_labelled(LABELS, labels=labels, seed=0)
 
 

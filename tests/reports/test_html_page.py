@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tfdistill.reports.confusions import ConfusionChange, LostExample, changes_between
-from tfdistill.reports.html_page import scatter_svg, write_page
+from tfdistill.reports.html_page import write_page
+from tfdistill.reports.pareto_plot import scatter_svg
 from tfdistill.reports.stage_table import StageRow
 
 TEACHER = StageRow("teacher", 0.95, 0.9, 22_000_000, 22_000_000, 87 << 20, 80 << 20, 8.0, 9.0, 1.0)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from tfdistill.reports.pareto_plot import _overlap, _text_box, draw_pareto, pareto_front
+from tfdistill.reports.figures import new_figure
+from tfdistill.reports.pareto_plot import pareto_front, stage_plots, stages_svg
 from tfdistill.reports.stage_table import StageRow
 
+SVG = "{http://www.w3.org/2000/svg}"
 NAMES = ["teacher", "tfidf", "control", "distilled", "compressed", "tflite"]
 
 
@@ -34,54 +37,57 @@ def test_the_front_goes_from_cheap_to_dear() -> None:
     assert pareto_front(points) == [1, 2, 0]
 
 
-def test_the_plot_is_a_png_with_the_color_of_every_stage(tmp_path: Path) -> None:
-    from matplotlib.image import imread
-
+def test_the_picture_has_both_panels_in_the_colors_of_both_themes() -> None:
     rows = [row(name, 0.9 + 0.01 * index, 10**index, 1.0) for index, name in enumerate(NAMES)]
-    draw_pareto(rows, tmp_path / "pareto.png")
-    image = np.rint(imread(tmp_path / "pareto.png")[..., :3] * 255).astype(int)
-    assert image.shape[1] > 1000
-    colors = {tuple(pixel) for pixel in image.reshape(-1, 3)}
-    for color in ("4c6ef5", "868e96", "f08c00", "2b8a3e", "ae3ec9", "e03131"):
-        assert tuple(bytes.fromhex(color)) in colors
+    picture = ElementTree.fromstring(stages_svg(rows))  # well-formed, with its namespace
+    assert picture.get("viewBox") == "0 0 920 300"
+    assert len(picture.findall(f"{SVG}g")) == 2
+    assert len(picture.findall(f".//{SVG}circle")) == 2 * len(NAMES)
+    style = picture.findtext(f"{SVG}style") or ""
+    assert "#0b6e4f" in style and "prefers-color-scheme:dark" in style and "#4cc38a" in style
+
+
+def test_the_size_after_gzip_is_hollow_and_left_of_the_size() -> None:
+    size, latency = stage_plots([row("a", 0.9, 4096, 1.0), row("b", 0.8, 1000, 2.0)])
+    hollow = re.findall(r'class="smaller" d="M([\d.]+) ([\d.]+)H([\d.]+)M', size[1])
+    full = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', size[1])
+    assert [(x, y) for _, y, x in hollow] == full
+    # Half the bytes: log10(2) of a decade to the left, of the two decades from 0.1 to 10 KB.
+    assert [round(float(end) - float(begin), 1) for begin, _, end in hollow] == [59.0, 59.0]
+    assert "smaller" not in re.findall(r'<path class="(\w+)"', latency[1])
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.001, 0.02])
-def test_names_of_close_points_do_not_cover_each_other(
-    spread: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from matplotlib.figure import Figure
-
-    figures = []
-    original = Figure.__init__
-
-    def remember(self: Figure, *args: object, **kwargs: object) -> None:
-        original(self, *args, **kwargs)
-        figures.append(self)
-
-    monkeypatch.setattr(Figure, "__init__", remember)
+def test_names_of_close_points_do_not_cover_each_other(spread: float) -> None:
     rows = [
         row(name, 0.95 + spread * (index % 3), 1_000_000 + index, 0.04 + spread * index / 50)
         for index, name in enumerate(NAMES)
     ]
-    draw_pareto(rows, tmp_path / "pareto.png")
-    for axes in figures[0].axes:
-        renderer = figures[0].canvas.get_renderer()
-        boxes = [_text_box(label, renderer) for label in axes.texts]
-        assert len(boxes) == len(NAMES)
-        assert all(_overlap(one, other) < 1.0 for one, other in itertools.combinations(boxes, 2))
+    for _, picture in stage_plots(rows):
+        labels = re.findall(r'class="name" x="([-\d.]+)" y="([-\d.]+)">(\w+)<', picture)
+        assert [name for *_, name in labels] == NAMES
+        # 12 px of height and 6.2 px for a letter, about.
+        boxes = [(float(x), float(x) + 6.2 * len(name), float(y)) for x, y, name in labels]
+        for (left, right, row_y), (other, end, other_y) in itertools.combinations(boxes, 2):
+            assert abs(row_y - other_y) >= 12 or right <= other or end <= left
 
 
-def test_rows_without_the_numbers_are_left_out(tmp_path: Path) -> None:
+def test_rows_without_the_numbers_are_left_out() -> None:
     rows = [row("a", None, 10, 1.0), row("b", 0.9, None, 1.0), row("c", 0.8, 10, None)]
-    draw_pareto(rows, tmp_path / "pareto.png")
-    draw_pareto(rows[:1], tmp_path / "empty.png")
-    assert (tmp_path / "empty.png").stat().st_size < (tmp_path / "pareto.png").stat().st_size
+    found = [re.findall('class="name"[^>]*>([^<]+)<', picture) for _, picture in stage_plots(rows)]
+    assert found == [["c"], ["b"]]
+    assert stage_plots(rows[:1]) == [] and "<circle" not in stages_svg(rows[:1])
 
 
-def test_the_callers_matplotlib_is_left_alone(tmp_path: Path) -> None:
+def test_names_are_escaped_in_the_picture() -> None:
+    picture = stages_svg([row("<b> & `c`", 0.9, 10, 1.0)])
+    assert "<b>" not in picture and "&lt;b&gt; &amp; `c`" in picture
+
+
+def test_the_callers_matplotlib_is_left_alone() -> None:
     import matplotlib.pyplot as plt
 
     backend, figures = plt.get_backend(), plt.get_fignums()
-    draw_pareto([row("a", 0.9, 10, 1.0)], tmp_path / "pareto.png")
+    figure = new_figure(width=2, height=1)
+    assert figure.canvas is not None
     assert plt.get_backend() == backend and plt.get_fignums() == figures

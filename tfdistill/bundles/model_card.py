@@ -18,6 +18,7 @@ from pathlib import Path
 import tfdistill
 from tfdistill.bundles import manifest as manifests
 from tfdistill.bundles.classifier import Bundle, open_bundle
+from tfdistill.bundles.export_modes import MODES
 from tfdistill.files.folder import replacing_folder
 from tfdistill.files.records import record_of
 from tfdistill.reports.stage_table import StageRow, markdown_table
@@ -51,9 +52,8 @@ def card_text(
     Returns:
         The text. Without `rows` it claims no accuracy, and says so.
     """
-    kinds = {None: "float32", "dynamic": "dynamic-range int8", "int4": "4-bit integers"}
-    kinds["int8_fc"] = "8-bit integers, and activations of matrix products on fixed 8-bit grids"
-    kind = kinds.get(quantize, quantize)
+    # A folder may come from a version that knew another mode.
+    kind = MODES[quantize].text if quantize in MODES else quantize
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     facts = {
         f"Classes ({len(labels)})": shown,
@@ -104,7 +104,7 @@ def describe_bundle(
         path: The folder of a bundle.
         about: Lines of the card by their names, in this order: data, teacher, recipe, and the
             licenses of data and teacher, say. Each is one line of text.
-        rows: Rows of the truth table, of the bundle's file and of what it is compared with.
+        rows: Rows of the results table, of the bundle's file and of what it is compared with.
 
     Returns:
         The bundle, opened again from disk.

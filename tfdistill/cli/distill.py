@@ -57,7 +57,7 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
             recipe=Recipe(seed=seed),
             say=click.echo,
         )
-    click.echo(f"\nWritten: {folder / 'report.json'}, report.md, report.html, pareto.png, bundle/")
+    click.echo(f"\nWritten: {folder / 'report.json'}, report.md, report.html, pareto.svg, bundle/")
 
 
 @click.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfdistill.bundles.export_modes import MODES
 from tfdistill.cli.errors import Failure, told, write
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ __all__ = ["compare", "compress", "export"]
 
 DISAGREES = 3
 _MODEL = click.argument("model", type=click.Path(path_type=Path))
-_MODES = click.Choice(["none", "float16", "dynamic", "int8", "int8_16", "int8_fc", "int4"])
-_QUANTIZE = click.option("--quantize", type=_MODES, default="dynamic", show_default=True)
+_MODES = {quantize or "none": mode for quantize, mode in MODES.items()}
+_QUANTIZE = click.option(
+    "--quantize", type=click.Choice(list(_MODES)), default="dynamic", show_default=True
+)
+# "\b" keeps click from filling the lines up.
+_TABLE = "\b\n" + "\n".join(
+    f"{name:<9}{mode.text}{'; needs --calibration' * mode.needs_calibration}\n{'':9}{mode.when}"
+    for name, mode in _MODES.items()
+)
 _X = click.option("--x", "x", required=True, type=click.Path(path_type=Path), help="Inputs, .npy.")
 
 
-@click.command()
+@click.command(epilog=_TABLE)
 @_MODEL
 @click.argument("path", type=click.Path(path_type=Path))
 @_QUANTIZE

@@ -1,5 +1,5 @@
 from .convert.causal_lm import language_to_tflite as language_to_tflite
-from .convert.signatures import Endpoint as Endpoint
+from .convert.converter import Endpoint as Endpoint
 from .parity.comparison import compare as compare
 from .parity.report import ParityReport as ParityReport
 from .saving import (

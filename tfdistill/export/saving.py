@@ -19,6 +19,7 @@ import tfdistill
 from tfdistill.bundles import manifest as manifests
 from tfdistill.bundles.chat_format import CHAT_FORMATS
 from tfdistill.bundles.classifier import Bundle, check_labels, open_bundle
+from tfdistill.bundles.export_modes import IN_BUNDLES, MODES
 from tfdistill.bundles.language import Generation, LanguageBundle, open_language_bundle
 from tfdistill.bundles.model_card import card_text
 from tfdistill.compress.compressed_model import plain_model
@@ -243,8 +244,9 @@ def save_bundle(
             and pads with id 0 to L. Every id it can produce must be below the vocabulary size of
             the model.
         labels: C different class names, in the order of the logits.
-        quantize: As in `to_tflite`: None, "float16", "dynamic", "int8_fc" or "int4".
-        calibration: For "int8_fc": token ids of typical texts, int32 `[N, L]`.
+        quantize: As in `to_tflite`, without the modes whose fixed grids surround norms and
+            softmax, too.
+        calibration: For a mode that needs it: token ids of typical texts, int32 `[N, L]`.
         check_survival: As in `to_tflite`: False gives up what the file cannot keep.
 
     Returns:
@@ -264,11 +266,11 @@ def save_bundle(
             f"tokenizer={tokenizer!r} ({type(tokenizer).__name__}). A `transformers` tokenizer "
             "has one in its `backend_tokenizer`."
         )
-    if quantize in ("int8", "int8_16"):
+    if quantize in MODES and not MODES[quantize].in_bundle:
         raise ValueError(
-            "`quantize` must be None, 'float16', 'dynamic', 'int8_fc' or 'int4' for a bundle. "
-            f"Received: quantize={quantize!r}, whose fixed grids cost a text model accuracy and "
-            "speed. 'int8_fc' has them around matrix products only."
+            f"`quantize` must be one of {IN_BUNDLES} for a bundle. Received: "
+            f"quantize={quantize!r}, whose fixed grids cost a text model accuracy and speed. "
+            f"{MODES[quantize].instead}"
         )
     names = check_labels(labels)
     target = check_place(path, replaces=manifests.BUNDLES, what="bundle")

@@ -1,44 +1,39 @@
-"""From a Keras 3 model to a `.tflite` file that a device runs without TensorFlow.
-
-========== ============================ =========================================================
-`quantize` what is stored               when
-========== ============================ =========================================================
-None       float32                      a reference, and the largest
-"float16"  weights rounded to float16   half the size, the same speed: kernels compute in float32
-"dynamic"  weights as 8-bit integers    the default: a quarter of the size and, for matrix
-                                        multiplications, faster; needs no data
-"int8"     activations as 8-bit too     convolutional nets and devices without a float unit;
-                                        needs `calibration`, and costs a transformer accuracy
-"int8_16"  activations as 16-bit        the same where "int8" costs too much; slower
-"int8_fc"  activations as 8-bit where   transformers: softmax and norms stay float, without
-           a matrix product reads them  the accuracy that "int8" costs; needs `calibration`
-                                        and the extra `quantizer`
-"int4"     weights as 4-bit integers    the smallest, for a model trained with
-                                        `quantize_aware(bits=4)`; needs the extra `quantizer`
-========== ============================ =========================================================
-"""
+"""From a Keras 3 model to a `.tflite` file that a device runs without TensorFlow."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from tfdistill.bundles.export_modes import MODES, Mode
 from tfdistill.compress.compressed_model import plain_model
-from tfdistill.export.convert.calibration import check_calibration
-from tfdistill.export.convert.converter import convert
-from tfdistill.export.convert.quantizer import check_block_size, check_quantizer
-from tfdistill.export.convert.signatures import Endpoint, as_models, check_batch_sizes, endpoints_of
+from tfdistill.export.convert.attention_masks import clipped_masks, own_blocks
+from tfdistill.export.convert.calibration import check_calibration, examples
+from tfdistill.export.convert.converter import (
+    Endpoint,
+    as_models,
+    check_batch_sizes,
+    convert,
+    endpoints_of,
+    with_families,
+)
+from tfdistill.export.convert.four_bits import reading_by_lookup, to_four_bits
+from tfdistill.export.convert.quantizer import (
+    check_block_size,
+    check_quantizer,
+    quantize_products,
+)
 from tfdistill.files.atomic import check_target, replacing
 from tfdistill.runtime.interpreter import Interpreter
 from tfdistill.runtime.sandbox import remember
 
-__all__ = ["MODES", "to_tflite"]
-
-MODES = (None, "float16", "dynamic", "int8", "int8_16", "int8_fc", "int4")
+__all__ = ["to_tflite"]
 
 
 def to_tflite(
@@ -62,20 +57,8 @@ def to_tflite(
     used, so any LiteRT runtime opens the file. Inputs and outputs are float32 and int32 in every
     mode; a bool input becomes an int32 of zeros and ones.
 
-    "dynamic" is the converter's dynamic-range quantisation: for a kernel one scale per output
-    channel, for an embedding table one scale, the largest magnitude being ±127. Tensors of fewer
-    than 1,024 numbers stay float. "int8" also stores activations on fixed grids, measured on
-    `calibration`, "int8_16" with 16 bits. Attention masks are then made by adding −30, because a
-    huge negative constant ruins such a grid; a mask of your own making may do that, so compare.
-    "int8_fc" has such grids around matrix products only and computes all else in float: on this
-    package's small encoders it is faster than "dynamic", which measures every activation as it
-    comes.
-
-    "int4" stores kernels in 4 bits with one scale per output channel and embedding tables with one
-    per row, the largest magnitude being ±7, and computes with 8-bit activations; small kernels and
-    those of Conv3D stay float. On a model that was not trained for it expect a loss. A row of a
-    table costs 12 bytes for its scale besides, so a narrow table gains less: at width 64 a row
-    takes 44 bytes in place of 64.
+    `quantize` says how the numbers are stored; the table of `tfdistill.bundles.export_modes` has
+    what each mode is for and what it costs, `tfdistill export --help` prints it.
 
     Args:
         model: A built Keras 3 model on the TensorFlow backend. A `Compressed` one is stripped
@@ -83,18 +66,18 @@ def to_tflite(
             parts of one model, such as an encoder and its heads: weights that they have in common
             are in the file once. Nothing is changed.
         path: The file to write. An existing one is replaced, in one step, when all went well.
-        quantize: None, "float16", "dynamic", "int8", "int8_16", "int8_fc" or "int4"; see the
-            module's table.
-        calibration: For "int8", "int8_16" and "int8_fc": typical inputs, one array (or a dict by
-            name, or a list in the model's order) with examples along the first axis. 100 to 500
-            are usual. For a dict of models a dict of such, by signature.
+        quantize: One of `MODES`; None stores float32.
+        calibration: For the modes that measure activations: typical inputs, one array (or a dict
+            by name, or a list in the model's order) with examples along the first axis. 100 to
+            500 are usual. For a dict of models a dict of such, by signature.
         batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
             None or "dynamic" leaves the batch open, which costs speed.
         check_survival: Whether zeros, shared values, grids and shared kernels of the model must
             be in the file; False gives them up, as for 4-bit weights in an 8-bit file.
-        block_size: For "int4": 32, 64, 128 or 256 inputs of a matrix product share a scale, which
-            follows outliers more closely and costs two bytes a block; for a model that was not
-            trained on the grid of whole channels. None has one scale per output channel.
+        block_size: With weights of 4 bits: 32, 64, 128 or 256 inputs of a matrix product share a
+            scale, which follows outliers more closely and costs two bytes a block; for a model
+            that was not trained on the grid of whole channels. None has one scale per output
+            channel.
 
     Returns:
         The path of the file.
@@ -104,9 +87,9 @@ def to_tflite(
             or `calibration` has another dtype or is a dataset or generator.
         ValueError: If the model is unbuilt, has an open axis besides the batch, computes in
             another type than float32, or needs an operation that TFLite lacks; if `quantize` is
-            unknown; if `block_size` does not fit; if `calibration` is missing for "int8", given
-            for another mode, or has another shape or values that are not finite.
-        ImportError: If ai-edge-quantizer, which "int4" and "int8_fc" need, is not installed.
+            unknown; if `block_size` does not fit; if `calibration` is missing for a mode that
+            needs it, given for another, or has another shape or values that are not finite.
+        ImportError: If the mode needs ai-edge-quantizer, which is not installed.
         RuntimeError: If the converter fails on the model, or the file lost what `check_survival`
             asks for.
         OSError: If the file cannot be written. Nothing is left behind.
@@ -121,20 +104,25 @@ def to_tflite(
         ((1, 4), (1, 2))
     """
     if quantize not in MODES:
-        raise ValueError(f"`quantize` must be one of {MODES}. Received: quantize={quantize!r}.")
-    if quantize in ("int4", "int8_fc"):
+        raise ValueError(
+            f"`quantize` must be one of {tuple(MODES)}. Received: quantize={quantize!r}."
+        )
+    if MODES[quantize].needs_quantizer:
         check_quantizer(quantize)
     sizes = check_batch_sizes(batch_sizes)
     target = check_target(path)
     models = {name: _exportable(value) for name, value in as_models(model).items()}
     endpoints = endpoints_of(models, batch_sizes=sizes)
     one = not isinstance(model, Mapping)
-    data = check_calibration(calibration, endpoints, quantize=quantize, one=one)
-    plain = [each.model for each in endpoints.values()]
-    check_block_size(block_size, quantize=quantize, models=plain)
-    content = convert(endpoints, quantize=quantize, calibration=data, block_size=block_size)
+    data = None
+    if calibration is not None or MODES[quantize].needs_calibration:
+        data = check_calibration(calibration, endpoints, quantize=quantize, one=one)
+    if block_size is not None:
+        plain = [each.model for each in endpoints.values()]
+        check_block_size(block_size, quantize=quantize, models=plain)
+    content = _converted(endpoints, quantize=quantize, calibration=data, block_size=block_size)
     with replacing(target) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(with_families(content, endpoints))
         Interpreter(temporary, vetted=True)  # refuses what the runtime cannot prepare
         remember(temporary)
         if check_survival:
@@ -144,6 +132,34 @@ def to_tflite(
                 if not isinstance(each, Endpoint):
                     check_file(each, temporary, quantize=quantize)
     return target
+
+
+def _converted(
+    endpoints: Mapping[str, Endpoint],
+    *,
+    quantize: str | None,
+    calibration: Mapping[str, Mapping[str, np.ndarray]] | None,
+    block_size: int | None,
+) -> bytes:
+    """Converts in one step, or to float32 and from there with ai-edge-quantizer."""
+    mode = MODES[quantize]
+    calls = None if calibration is None else lambda: examples(calibration, endpoints)
+    with _rewritten([each.model for each in endpoints.values()], mode):
+        content = convert(endpoints, quantize=quantize, calls=calls)
+    if not mode.needs_quantizer:
+        return content
+    if calls is not None:
+        return quantize_products(content, calibration=calls())
+    return to_four_bits(content, block_size=block_size)
+
+
+def _rewritten(models: list[keras.Model], mode: Mode) -> contextlib.AbstractContextManager[None]:
+    """Lets the layers compute, for the time being, in the way that suits the mode."""
+    if mode.bits == 4:
+        return reading_by_lookup(models)
+    if mode.needs_calibration and not mode.needs_quantizer:
+        return clipped_masks(models)
+    return clipped_masks(own_blocks(models), below=1e4)
 
 
 def _exportable(value: keras.Model | Endpoint) -> keras.Model | Endpoint:

@@ -2,14 +2,16 @@
 
 A Keras model takes a tensor, a list or a dict; a `.tflite` signature takes names and arrays. The
 export, its calibration and the comparison afterwards need the same names in the same order, so
-that mapping is made here, once.
+that mapping is made here, once. It follows the model's structure: each tensor has a name of its
+own, also where Keras has the same name for several (a layer that is called twice).
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,18 +194,32 @@ def _input_names(
             else ("inputs" if len(leaves) == 1 else f"inputs_{index}")
             for index, leaf in enumerate(leaves)
         ]
-    return [re.sub(r"\W", "_", name) for name in names]
+    return _unique(re.sub(r"\W", "_", name) for name in names)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """Numbers the names that were there before: a, a, b, a_1 → a, a_2, b, a_1."""
+    given = list(names)
+    taken: set[str] = set()
+    for index, name in enumerate(given):
+        if name in taken:
+            numbered = (f"{name}_{count}" for count in itertools.count(1))
+            given[index] = next(each for each in numbered if each not in taken.union(given))
+        taken.add(given[index])
+    return given
 
 
 def _with_traced_dtypes(named: NamedModel) -> NamedModel:
     """Traces the model once on float inputs and looks for those that it casts to integers."""
     specs = {each.name: tf.TensorSpec((1, *each.shape), name=each.name) for each in named.inputs}
     graph = tf.function(named).get_concrete_function(specs).graph
+    # TensorFlow goes through a dict in sorted order; behind its tensors come the weights.
+    placeholders = dict(zip(sorted(specs), graph.inputs, strict=False))
     inputs = []
-    for each, placeholder in zip(named.inputs, graph.inputs, strict=False):
+    for each in named.inputs:
         casts = [
             op.outputs[0].dtype
-            for op in placeholder.consumers()
+            for op in placeholders[each.name].consumers()
             if op.type == "Cast" and op.outputs[0].dtype.is_integer
         ]
         dtype = casts[0].name if casts else each.dtype
@@ -220,14 +236,21 @@ def _sequence_names(model: keras.Model) -> list[str]:
 
 
 def _named_outputs(model: keras.Model, result: Any) -> dict[str, Any]:
+    """Gives each tensor that a model returned a name of its own, one returned twice has two."""
     if isinstance(result, Mapping):
-        return {str(key): result[key] for key in sorted(result)}
-    if isinstance(result, list | tuple):
+        if not any(keras.tree.is_nested(value) for value in result.values()):
+            return {str(key): result[key] for key in sorted(result)}
+        paths, leaves = zip(*keras.tree.flatten_with_path(result), strict=True)
+        names = ["_".join(map(str, path)) for path in paths]
+    elif isinstance(result, list | tuple):
+        leaves = keras.tree.flatten(result)
+        # The name of the layer that made it: several times, for a layer that was called so often.
         names = _sequence_names(model)
-        if len(names) != len(result):
-            names = [f"output_{index}" for index in range(len(result))]
-        return dict(zip(names, result, strict=True))
-    return {_output_name(model): result}
+        if len(names) != len(leaves):
+            names = [f"output_{index}" for index in range(len(leaves))]
+    else:
+        return {_output_name(model): result}
+    return dict(zip(_unique(names), leaves, strict=True))
 
 
 def _output_name(model: keras.Model) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from tokenizers import Tokenizer
 
+from tfdistill.arguments.numeric import check_int
 from tfdistill.datasets.text_files import TextData
 from tfdistill.students.vocabulary import cut_vocabulary, encode
 
@@ -114,11 +115,13 @@ def pick_labelled(train_labels: np.ndarray, *, labels: int | None, seed: int) ->
         )
     if labels is None:
         return np.arange(rows)
-    if isinstance(labels, bool) or not len(classes) <= labels <= rows:
-        raise ValueError(
-            f"`labels` must be an int in [{len(classes)}, {rows}], from one per class to all. "
-            f"Received: labels={labels!r}. None (on the command line: all) keeps every label."
-        )
+    check_int(
+        labels,
+        argument="labels",
+        at_least=len(classes),
+        at_most=rows,
+        hint="From one per class to all; None (on the command line: all) keeps every label.",
+    )
     order = np.random.default_rng(seed).permutation(rows)
     first_of_class = [order[train_labels[order] == label][0] for label in classes]
     others = order[~np.isin(order, first_of_class)]

@@ -1,4 +1,4 @@
-"""One row of the truth table for each stage, all measured in the same way.
+"""One row of the results table for each stage, all measured in the same way.
 
 The latency of a Keras model is that of its float TFLite file: nobody deploys `model.predict`,
 and a ratio against it would flatter everything else.

@@ -52,7 +52,7 @@ def run_demo(
         say: Called with a line of text at each step.
 
     Returns:
-        `folder`, with `report.json`, `report.md`, `report.html`, `pareto.png` and
+        `folder`, with `report.json`, `report.md`, `report.html`, `pareto.svg` and
         `bundle/`.
 
     Raises:
@@ -143,13 +143,7 @@ def run_demo(
         ),
     )
     seconds = time.monotonic() - started
-    try:
-        return write_report(folder, stages=rows, pool=pool, seconds=seconds, notes=notes)
-    except ImportError as missing:  # all but the plot is written by then
-        if rivals:
-            raise
-        say(f"No pareto.png: {missing}")
-        return folder
+    return write_report(folder, stages=rows, pool=pool, seconds=seconds, notes=notes)
 
 
 def _student_row(

@@ -1,4 +1,4 @@
-"""The numbers of the truth table, as pure functions of labels, predictions and weights.
+"""The numbers of the results table, as pure functions of labels, predictions and weights.
 
 `macro_f1` stands beside `accuracy` because on an unbalanced data set a model that never names a
 rare class still looks accurate. Sizes of a Keras model are those of its float32 weights, since a

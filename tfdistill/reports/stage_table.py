@@ -1,12 +1,12 @@
-"""The truth table: every stage of a run with what it costs and what it is worth.
+"""The results table: every stage of a run with what it costs and what it is worth.
 
 One row per stage, all measured on the same test set. `write_report` leaves three files::
 
     report.json   the numbers, for scripts
     report.md     the same for people
-    pareto.png    accuracy against size and against latency
+    pareto.svg    accuracy against size and against latency
 
-Nothing here needs TensorFlow; only the plot needs matplotlib (`pip install tfdistill[plots]`).
+Nothing here needs TensorFlow or matplotlib.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.files.atomic import replacing
-from tfdistill.reports.pareto_plot import draw_pareto
+from tfdistill.reports.pareto_plot import stages_svg
+from tfdistill.reports.table import Table
 
 __all__ = [
     "PoolRow",
@@ -29,7 +30,7 @@ __all__ = [
     "format_table",
     "markdown_table",
     "read_report",
-    "table_cells",
+    "results_table",
     "write_report",
 ]
 
@@ -38,7 +39,7 @@ _MISSING = "–"
 
 @dataclass(frozen=True)
 class StageRow:
-    """One line of the truth table. A number that does not apply to a stage is None.
+    """One line of the results table. A number that does not apply to a stage is None.
 
     Attributes:
         stage: Name of the stage, such as "teacher" or "tflite".
@@ -103,11 +104,11 @@ def write_report(
     seconds: float,
     notes: Sequence[str] = (),
 ) -> Path:
-    """Writes `report.json`, `report.md` and `pareto.png`.
+    """Writes `report.json`, `report.md` and `pareto.svg`.
 
     Args:
         folder: Where to; made if it does not exist. Reports in it are replaced.
-        stages: Rows of the truth table, in the order of the pipeline.
+        stages: Rows of the results table, in the order of the pipeline.
         pool: Throughput of the agents, may be empty.
         seconds: What the whole run took.
         notes: Sentences for `report.md`: what the reader has to know beside the numbers.
@@ -117,7 +118,6 @@ def write_report(
 
     Raises:
         ValueError: If there is no stage, or two have the same name.
-        ImportError: If matplotlib is missing; the other two files are written by then.
         OSError: If a file cannot be written.
     """
     names = [row.stage for row in stages]
@@ -138,8 +138,8 @@ def write_report(
     with replacing(target / "report.md") as temporary:
         text = _markdown(stages, pool=pool, seconds=seconds, notes=notes)
         temporary.write_text(text, encoding="utf-8")
-    with replacing(target / "pareto.png") as temporary:
-        draw_pareto(stages, temporary)
+    with replacing(target / "pareto.svg") as temporary:
+        temporary.write_text(stages_svg(stages), encoding="utf-8")
     return target
 
 
@@ -174,7 +174,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def format_table(rows: Sequence[StageRow]) -> str:
-    """Returns the truth table for a terminal: aligned columns, human units.
+    """Returns the results table for a terminal: aligned columns, human units.
 
     Args:
         rows: The stages, at least one.
@@ -186,20 +186,11 @@ def format_table(rows: Sequence[StageRow]) -> str:
         ------  --------  --------  ----------  --------  ------  ------  ------  ------  ---------
         tflite     0.900     0.800       372 k     186 k  399 KB  200 KB   0.036   0.041          –
     """
-    table = table_cells(rows)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    )
+    return results_table(rows).terminal()
 
 
 def markdown_table(rows: Sequence[StageRow]) -> str:
-    """Returns the truth table in Markdown, numbers aligned to the right.
+    """Returns the results table in Markdown, numbers aligned to the right.
 
     Args:
         rows: The stages, at least one.
@@ -209,11 +200,11 @@ def markdown_table(rows: Sequence[StageRow]) -> str:
         >>> print(markdown_table([row]).splitlines()[2])
         | tfidf | 0.900 | 0.800 | – | – | – | – | – | – | 0.500 |
     """
-    return _markdown_lines(table_cells(rows))
+    return results_table(rows).markdown()
 
 
-def table_cells(rows: Sequence[StageRow]) -> list[list[str]]:
-    """Returns the truth table as text: the names of the columns, then one line per stage.
+def results_table(rows: Sequence[StageRow]) -> Table:
+    """Returns the results table as texts, one line per stage.
 
     Args:
         rows: The stages, at least one.
@@ -235,10 +226,9 @@ def table_cells(rows: Sequence[StageRow]) -> list[list[str]]:
         ("p95 ms", lambda row: _fixed(row.latency_ms_p95)),
         ("agreement", lambda row: _fixed(row.teacher_agreement)),
     ]
-    return [
-        [name for name, _ in columns],
-        *([show(row) for _, show in columns] for row in rows),
-    ]
+    return Table(
+        [name for name, _ in columns], [[show(row) for _, show in columns] for row in rows]
+    )
 
 
 def _fixed(value: float | None) -> str:
@@ -259,11 +249,6 @@ def _human(value: int | None, step: int, units: list[str]) -> str:
     return f"{number:.{digits}f}{units[power]}"
 
 
-def _markdown_lines(table: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["--:"] * (len(table[0]) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [table[0], rule, *table[1:]])
-
-
 def _markdown(
     stages: Sequence[StageRow],
     *,
@@ -272,21 +257,21 @@ def _markdown(
     notes: Sequence[str],
 ) -> str:
     parts = [
-        "# The truth table",
+        "# The results table",
         markdown_table(stages),
         "Every row is measured on the same test set. *size* is that of the file, for a Keras model "
         "that of its weights as float32 (1 KB = 1,024 bytes); *gzip* is the download. *p50* and "
         "*p95* are for one example on one thread. *agreement* is how often the stage says what the "
         "teacher says.",
-        "![Accuracy against size and against latency](pareto.png)",
+        "![Accuracy against size and against latency](pareto.svg)",
     ]
     if pool:
-        lines = [["executor", "items / s", "same predictions"]]
-        lines += [
+        head = ["executor", "items / s", "same predictions"]
+        lines = [
             [row.executor, f"{row.items_per_s:,.0f}", "yes" if row.identical else "**no**"]
             for row in pool
         ]
-        parts += ["## Agents", _markdown_lines(lines)]
+        parts += ["## Agents", Table(head, lines).markdown()]
     if notes:
         parts += ["## Notes", "\n".join(f"* {note}" for note in notes)]
     parts.append(f"The whole run took {seconds:,.0f} s.")

@@ -1,6 +1,6 @@
-"""LiteRT at work: opens `.tflite` files, runs them, and measures what they cost.
+"""LiteRT at work: opens `.tflite` files, runs them, and benchmarks them.
 
-`Interpreter` runs a file, `measure` tells its latency, size and memory. `sandbox` opens a
+`Interpreter` runs a file, `measure` tells its latency, size and resource usage. `sandbox` opens a
 stranger's file in a child process first; `shared_weights` keeps one copy of a model's weights for
 all processes of a machine; `kv_cache` holds what a language model remembers of a text. Nothing
 here imports TensorFlow.

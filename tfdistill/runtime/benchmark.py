@@ -1,10 +1,9 @@
-"""How large a `.tflite` file is and how long it takes: measured, never derived.
+"""Benchmarks a `.tflite` file: size, latency and resource usage, measured and never derived.
 
 Latency is that of one call for one example, arrays in and arrays out, as a program on the device
 sees it. The percentiles are taken in each of several rounds and the median of the rounds is
-reported, so that one busy moment of the machine does not decide the number.
-
-What a call costs beside time: processor seconds, joules, memory.
+reported, so that one busy moment of the machine does not decide the number. Resource usage is what
+a call takes beside time: processor seconds, joules and memory.
 """
 
 from __future__ import annotations
@@ -31,11 +30,32 @@ _ROUND_S = 0.25
 _ROUND_RUNS = (10, 2000)  # fewest and most calls in one round
 _LIMIT_S = 5.0  # after this a round ends early, and none is begun
 _PERCENTILES = (50, 95, 99)
+_POWERCAP = Path("/sys/class/powercap")
+_PATIENCE_S = 60.0
+
+# VmHWM belongs to the new program alone; ru_maxrss would begin at the peak of its parent, and
+# psutil tells no peak on Linux.
+_CHILD = """
+import json, sys
+import numpy as np
+from tfdistill.runtime.interpreter import Interpreter
+import ai_edge_litert.interpreter
+def peak():
+    with open("/proc/self/status") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("VmHWM")) * 1024
+path, signature, threads, specs = json.loads(sys.stdin.read())
+before = peak()
+inputs = {name: np.ones(shape, dtype) for name, shape, dtype in specs}
+interpreter = Interpreter(path, threads=threads)
+for _ in range(3):
+    interpreter.run(inputs, signature=signature)
+print(peak() - before)
+"""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one `.tflite` file costs on this machine.
+    """The benchmark of one `.tflite` file on this machine.
 
     Attributes:
         latency_ms_p50: Median time of one call, in milliseconds.
@@ -75,10 +95,10 @@ class Measurement:
             f"p50 {self.latency_ms_p50:.3f} ms, p95 {self.latency_ms_p95:.3f} ms, "
             f"p99 {self.latency_ms_p99:.3f} ms with {self.threads} thread"
             f"{'s' if self.threads > 1 else ''} ({self.runs:,} runs), "
-            f"cold start {self.cold_start_ms:.1f} ms{self._costs()}"
+            f"cold start {self.cold_start_ms:.1f} ms{self._resource_usage()}"
         )
 
-    def _costs(self) -> str:
+    def _resource_usage(self) -> str:
         parts = []
         if self.cpu_s_per_1000 is not None:
             parts.append(f"{self.cpu_s_per_1000:.3f} processor s / 1,000")
@@ -101,7 +121,7 @@ def measure(
     inputs: Mapping[str, np.ndarray] | None = None,
     signature: str | None = None,
 ) -> Measurement:
-    """Measures size, latency and other costs of a `.tflite` file on this machine.
+    """Benchmarks a `.tflite` file on this machine: size, latency and resource usage.
 
     Takes one to two seconds, for a large model up to about ten (of which gzip is a good part).
 
@@ -159,85 +179,6 @@ def measure(
         partitions=None if layout is None else layout[0],
         outside=None if layout is None else layout[1],
     )
-
-
-def _timed_rounds(
-    interpreter: Interpreter,
-    inputs: Mapping[str, np.ndarray],
-    signature: str,
-    meter: EnergyMeter,
-) -> Iterator[list[float]]:
-    """Yields the milliseconds of each call, round by round; the first round only warms up."""
-    start = time.perf_counter()
-    fewest, most = _ROUND_RUNS
-    for index in range(_ROUNDS + 1):
-        begin = now = time.perf_counter()
-        if index > 1 and now - start > _LIMIT_S:
-            return
-        times: list[float] = []
-        if index:
-            meter.start()
-        # A slow model gets fewer calls, but always one of warm-up and one that counts.
-        while not times or (
-            now - start < _LIMIT_S
-            and (len(times) < fewest * (index > 0) or now - begin < _ROUND_S)
-            and len(times) < most
-        ):
-            before = time.perf_counter()
-            interpreter.run(inputs, signature=signature)
-            now = time.perf_counter()
-            times.append(1e3 * (now - before))
-        if index:
-            meter.stop()
-            yield times
-
-
-def _choose(interpreter: Interpreter, signature: str | None) -> str:
-    names = sorted(interpreter.signatures)
-    if signature is None and len(names) == 1:
-        return names[0]
-    if signature is None or signature not in names:
-        raise ValueError(f"`signature` must be one of {names}. Received: signature={signature!r}.")
-    return signature
-
-
-def _example_inputs(specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    inputs = {}
-    for name, spec in specs.items():
-        shape = tuple(1 if size == -1 else size for size in spec.shape)
-        if spec.dtype.kind == "f":
-            inputs[name] = rng.standard_normal(shape).astype(spec.dtype)
-        elif spec.dtype.kind in "iub":
-            inputs[name] = np.ones(shape, spec.dtype)
-        else:
-            raise ValueError(
-                f"`inputs` must be given for a model with an input of type {spec.dtype}. "
-                f"Received: inputs=None, and the file's input {name!r} is of that type."
-            )
-    return inputs
-
-
-_POWERCAP = Path("/sys/class/powercap")
-_PATIENCE_S = 60.0
-
-# VmHWM belongs to the new program alone; ru_maxrss would begin at the peak of its parent.
-_CHILD = """
-import json, sys
-import numpy as np
-from tfdistill.runtime.interpreter import Interpreter
-import ai_edge_litert.interpreter
-def peak():
-    with open("/proc/self/status") as stream:
-        return next(int(line.split()[1]) for line in stream if line.startswith("VmHWM")) * 1024
-path, signature, threads, specs = json.loads(sys.stdin.read())
-before = peak()
-inputs = {name: np.ones(shape, dtype) for name, shape, dtype in specs}
-interpreter = Interpreter(path, threads=threads)
-for _ in range(3):
-    interpreter.run(inputs, signature=signature)
-print(peak() - before)
-"""
 
 
 @dataclass
@@ -306,6 +247,63 @@ def peak_memory_bytes(
         return int(done.stdout.splitlines()[-1])
     except (IndexError, OSError, subprocess.SubprocessError, ValueError):
         return None
+
+
+def _timed_rounds(
+    interpreter: Interpreter,
+    inputs: Mapping[str, np.ndarray],
+    signature: str,
+    meter: EnergyMeter,
+) -> Iterator[list[float]]:
+    """Yields the milliseconds of each call, round by round; the first round only warms up."""
+    start = time.perf_counter()
+    fewest, most = _ROUND_RUNS
+    for index in range(_ROUNDS + 1):
+        begin = now = time.perf_counter()
+        if index > 1 and now - start > _LIMIT_S:
+            return
+        times: list[float] = []
+        if index:
+            meter.start()
+        # A slow model gets fewer calls, but always one of warm-up and one that counts.
+        while not times or (
+            now - start < _LIMIT_S
+            and (len(times) < fewest * (index > 0) or now - begin < _ROUND_S)
+            and len(times) < most
+        ):
+            before = time.perf_counter()
+            interpreter.run(inputs, signature=signature)
+            now = time.perf_counter()
+            times.append(1e3 * (now - before))
+        if index:
+            meter.stop()
+            yield times
+
+
+def _choose(interpreter: Interpreter, signature: str | None) -> str:
+    names = sorted(interpreter.signatures)
+    if signature is None and len(names) == 1:
+        return names[0]
+    if signature is None or signature not in names:
+        raise ValueError(f"`signature` must be one of {names}. Received: signature={signature!r}.")
+    return signature
+
+
+def _example_inputs(specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for name, spec in specs.items():
+        shape = tuple(1 if size == -1 else size for size in spec.shape)
+        if spec.dtype.kind == "f":
+            inputs[name] = rng.standard_normal(shape).astype(spec.dtype)
+        elif spec.dtype.kind in "iub":
+            inputs[name] = np.ones(shape, spec.dtype)
+        else:
+            raise ValueError(
+                f"`inputs` must be given for a model with an input of type {spec.dtype}. "
+                f"Received: inputs=None, and the file's input {name!r} is of that type."
+            )
+    return inputs
 
 
 def _read_counters() -> dict[str, tuple[int, int]]:

@@ -1,24 +1,20 @@
-"""Reads the constant weights out of a `.tflite` file, without running it.
+"""Reads what is in a `.tflite` file: its weights, the grids of its outputs, how it is executed.
 
 The file is a flatbuffer. It is read with the schema that LiteRT ships, in Python alone: every
 offset is checked against the length of the file, so a damaged or malicious one ends in an error
-and never in native code.
-
-The integer grid that an output of a `.tflite` file is computed on, in float disguise or not.
-
-How a `.tflite` file runs: what XNNPACK took over, and which operations it left out.
-
-Each operation outside, and each border between partitions, is executed by LiteRT's own kernels,
-which are slower. One partition and nothing outside is the best a file can do.
+and never in native code. Only `partitions_of` opens it with LiteRT: which operations XNNPACK takes
+over is decided there. Each operation outside, and each border between partitions, is executed by
+LiteRT's own kernels, which are slower; one partition and nothing outside is the best a file can do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +30,7 @@ __all__ = [
 ]
 
 _IDENTIFIER = b"TFL3"
+_DELEGATE = "DELEGATE"
 _OUTPUTS_FIRST = ("FULLY_CONNECTED", "CONV_2D", "TRANSPOSE_CONV", "CONV_3D")
 _LOOKUPS = ("GATHER", "EMBEDDING_LOOKUP")
 # What the schema's names mean to NumPy, and the bits of one number in the file.
@@ -95,6 +92,108 @@ def read_tflite_weights(path: str | os.PathLike[str]) -> list[TFLiteWeight]:
         ...
         FileNotFoundError: `path` must be an existing .tflite file. Received: path='absent...
     """
+    with _opened(path) as (content, model):
+        return _weights(content, model)
+
+
+def output_step(path: str | os.PathLike[str], signature: str, output: str) -> float | None:
+    """Reads the quantization step of an output from the file.
+
+    A static file has integer outputs, or float ones that its last operation, DEQUANTIZE, makes
+    from them; elsewhere an output is on no grid.
+
+    Args:
+        path: The `.tflite` file.
+        signature: Name of the signature.
+        output: Name of the output in it.
+
+    Returns:
+        The step, in the units of the output; None for a float output.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no complete `.tflite` file.
+    """
+    with _opened(path) as (content, model):
+        for found in _items(content, model.SignatureDefsLength(), model.SignatureDefs):
+            if found.SignatureKey().decode() != signature:
+                continue
+            graph = model.Subgraphs(found.SubgraphIndex())
+            for each in _items(content, found.OutputsLength(), found.Outputs):
+                if each.Name().decode() == output:
+                    return _step(model, graph, each.TensorIndex())
+    return None
+
+
+def partitions_of(
+    path: str | os.PathLike[str], *, signature: str
+) -> tuple[int, tuple[str, ...]] | None:
+    """Counts the partitions that XNNPACK runs and names the operations outside them.
+
+    Args:
+        path: A `.tflite` file that has been opened before.
+        signature: One of its signatures.
+
+    Returns:
+        The number of partitions and the operations outside, in the order of the file; None for a
+        signature that is not the file's first graph, or where the library does not tell: its list
+        of operations is no public interface.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    engine = Interpreter(model_path=os.fspath(path), num_threads=1)
+    engine.allocate_tensors()
+    try:
+        graph = engine._interpreter.GetSubgraphIndexFromSignature(signature)
+        nodes = engine._get_ops_details() if graph == 0 else None
+    except (AttributeError, ValueError):
+        return None
+    if nodes is None:
+        return None
+    outputs = [detail["index"] for detail in engine.get_output_details()]
+    names = [str(node["op_name"]) for node in executed_operations(nodes, outputs)]
+    return names.count(_DELEGATE), tuple(name for name in names if name != _DELEGATE)
+
+
+def executed_operations(
+    nodes: Sequence[Mapping[str, Any]], outputs: Sequence[int]
+) -> list[Mapping[str, Any]]:
+    """Picks the nodes that a call really executes, from a list that holds the replaced ones too.
+
+    LiteRT keeps the operations that a delegate replaced in its list. Walking back from the
+    outputs, a tensor is made by a delegate where one writes it and else by its own operation.
+
+    Args:
+        nodes: With "op_name", "inputs" and "outputs" (numbers of tensors) each.
+        outputs: Numbers of the graph's output tensors.
+
+    Returns:
+        The nodes that are reached, in the order of `nodes`.
+
+    Example:
+        >>> replaced = {"op_name": "ADD", "inputs": [0], "outputs": [1]}
+        >>> delegate = {"op_name": "DELEGATE", "inputs": [0], "outputs": [1]}
+        >>> [node["op_name"] for node in executed_operations([replaced, delegate], [1])]
+        ['DELEGATE']
+    """
+    ordered = sorted(range(len(nodes)), key=lambda index: nodes[index]["op_name"] == _DELEGATE)
+    # Delegates come last in the order, so that they win over what they replaced.
+    maker = {int(tensor): index for index in ordered for tensor in nodes[index]["outputs"]}
+    reached: set[int] = set()
+    waiting = [int(tensor) for tensor in outputs]
+    while waiting:
+        index = maker.get(waiting.pop())
+        if index is not None and index not in reached:
+            reached.add(index)
+            waiting += [int(tensor) for tensor in nodes[index]["inputs"]]
+    return [nodes[index] for index in sorted(reached)]
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[bytes, Any]]:
+    """Reads a file, and puts what goes wrong with its content inside the block into words."""
+    from ai_edge_litert import schema_py_generated as schema
+
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(
@@ -109,9 +208,11 @@ def read_tflite_weights(path: str | os.PathLike[str]) -> list[TFLiteWeight]:
             "that was cut off."
         )
     try:
-        return _read(content)
+        yield content, schema.Model.GetRootAs(content, 0)
     # What reading beyond the end, or a text that is none, raises in struct, NumPy and Python.
-    except (struct.error, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (
+        AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error,
+    ) as error:  # fmt: skip
         raise ValueError(
             f"`path` must be a complete .tflite file. Received: path={str(path)!r}, "
             f"{len(content)} bytes, which cannot be read ({error}). It was cut off or changed "
@@ -119,10 +220,9 @@ def read_tflite_weights(path: str | os.PathLike[str]) -> list[TFLiteWeight]:
         ) from error
 
 
-def _read(content: bytes) -> list[TFLiteWeight]:
+def _weights(content: bytes, model: Any) -> list[TFLiteWeight]:
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.Model.GetRootAs(content, 0)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name[0] != "_"}
     types = {code: name for name, code in vars(schema.TensorType).items() if name[0] != "_"}
     operators = [
@@ -215,35 +315,9 @@ def _items(content: bytes, length: int, get: Any) -> list[Any]:
     return [get(index) for index in range(length)]
 
 
-def output_step(path: Path, signature: str, output: str) -> float | None:
-    """Reads the quantization step of an output from the file.
-
-    A static file has integer outputs, or float ones that its last operation, DEQUANTIZE, makes
-    from them; elsewhere an output is on no grid.
-
-    Args:
-        path: A `.tflite` file that opens.
-        signature: Name of the signature.
-        output: Name of the output in it.
-
-    Returns:
-        The step, in the units of the output; None for a float output.
-    """
+def _step(model: Any, graph: Any, index: int) -> float | None:
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
-    for index in range(model.SignatureDefsLength()):
-        found = model.SignatureDefs(index)
-        if found.SignatureKey().decode() != signature:
-            continue
-        graph = model.Subgraphs(found.SubgraphIndex())
-        for place in range(found.OutputsLength()):
-            if found.Outputs(place).Name().decode() == output:
-                return _step(model, graph, found.Outputs(place).TensorIndex(), schema)
-    return None
-
-
-def _step(model: Any, graph: Any, index: int, schema: Any) -> float | None:
     for place in range(graph.OperatorsLength()):
         operator = graph.Operators(place)
         code = model.OperatorCodes(operator.OpcodeIndex())
@@ -258,70 +332,3 @@ def _step(model: Any, graph: Any, index: int, schema: Any) -> float | None:
     grid = tensor.Quantization()
     is_float = tensor.Type() == schema.TensorType.FLOAT32
     return None if is_float or grid is None or not grid.ScaleLength() else float(grid.Scale(0))
-
-
-_DELEGATE = "DELEGATE"
-
-
-def executed_operations(
-    nodes: Sequence[Mapping[str, Any]], outputs: Sequence[int]
-) -> list[Mapping[str, Any]]:
-    """Picks the nodes that a call really executes, from a list that holds the replaced ones too.
-
-    LiteRT keeps the operations that a delegate replaced in its list. Walking back from the
-    outputs, a tensor is made by a delegate where one writes it and else by its own operation.
-
-    Args:
-        nodes: With "op_name", "inputs" and "outputs" (numbers of tensors) each.
-        outputs: Numbers of the graph's output tensors.
-
-    Returns:
-        The nodes that are reached, in the order of `nodes`.
-
-    Example:
-        >>> replaced = {"op_name": "ADD", "inputs": [0], "outputs": [1]}
-        >>> delegate = {"op_name": "DELEGATE", "inputs": [0], "outputs": [1]}
-        >>> [node["op_name"] for node in executed_operations([replaced, delegate], [1])]
-        ['DELEGATE']
-    """
-    ordered = sorted(range(len(nodes)), key=lambda index: nodes[index]["op_name"] == _DELEGATE)
-    # Delegates come last in the order, so that they win over what they replaced.
-    maker = {int(tensor): index for index in ordered for tensor in nodes[index]["outputs"]}
-    reached: set[int] = set()
-    waiting = [int(tensor) for tensor in outputs]
-    while waiting:
-        index = maker.get(waiting.pop())
-        if index is not None and index not in reached:
-            reached.add(index)
-            waiting += [int(tensor) for tensor in nodes[index]["inputs"]]
-    return [nodes[index] for index in sorted(reached)]
-
-
-def partitions_of(
-    path: str | os.PathLike[str], *, signature: str
-) -> tuple[int, tuple[str, ...]] | None:
-    """Counts the partitions that XNNPACK runs and names the operations outside them.
-
-    Args:
-        path: A `.tflite` file that has been opened before.
-        signature: One of its signatures.
-
-    Returns:
-        The number of partitions and the operations outside, in the order of the file; None for a
-        signature that is not the file's first graph, or where the library does not tell: its list
-        of operations is no public interface.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    engine = Interpreter(model_path=os.fspath(path), num_threads=1)
-    engine.allocate_tensors()
-    try:
-        graph = engine._interpreter.GetSubgraphIndexFromSignature(signature)
-        nodes = engine._get_ops_details() if graph == 0 else None
-    except (AttributeError, ValueError):
-        return None
-    if nodes is None:
-        return None
-    outputs = [detail["index"] for detail in engine.get_output_details()]
-    names = [str(node["op_name"]) for node in executed_operations(nodes, outputs)]
-    return names.count(_DELEGATE), tuple(name for name in names if name != _DELEGATE)

@@ -17,13 +17,27 @@ import numpy as np
 
 from tfdistill.runtime.interpreter import Signature, open_file
 
-__all__ = ["main", "trouble_with"]
+__all__ = ["main"]
 
 _MOST_BYTES = 2**32  # for what a file may ask for besides itself
 _LONGEST_S = 55
 
 
-def trouble_with(path: Path) -> str | None:
+def main() -> None:
+    """Answers until the caller closes its end."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what C++ prints goes with its errors, not between the answers
+    for line in sys.stdin:
+        path = Path(json.loads(line))
+        _limit_memory(_MOST_BYTES + 4 * path.stat().st_size)
+        signal.alarm(_LONGEST_S)  # ends this process even inside native code
+        answers.write(json.dumps(_trouble_with(path)) + "\n")
+        answers.flush()
+        signal.alarm(0)
+
+
+def _trouble_with(path: Path) -> str | None:
     """Opens a file in this process, runs each signature once on zeros, and says what went wrong.
 
     Args:
@@ -64,17 +78,3 @@ def _limit_memory(most_bytes: int) -> None:
 def _specs(signature: Signature) -> list:
     sides: list[Mapping] = [signature.inputs, signature.outputs]
     return [each for side in sides for each in side.values()]
-
-
-def main() -> None:
-    """Answers until the caller closes its end."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what C++ prints goes with its errors, not between the answers
-    for line in sys.stdin:
-        path = Path(json.loads(line))
-        _limit_memory(_MOST_BYTES + 4 * path.stat().st_size)
-        signal.alarm(_LONGEST_S)  # ends this process even inside native code
-        answers.write(json.dumps(trouble_with(path)) + "\n")
-        answers.flush()
-        signal.alarm(0)

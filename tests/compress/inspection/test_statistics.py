@@ -48,7 +48,7 @@ def test_counts_equal_those_made_by_hand():
     assert found.uses == 1 and found.users == ("hidden/kernel",)
 
 
-def test_totals_equal_those_of_the_truth_table(
+def test_totals_equal_those_of_the_results_table(
     model: keras.Model, inputs: np.ndarray, model_kind: str
 ):
     model(inputs)

@@ -32,7 +32,7 @@ from tfdistill.introspection.backend import check_model
 from tfdistill.introspection.clone import copy_model
 from tfdistill.introspection.named_model import NamedModel, named_model
 from tfdistill.introspection.weights import Patterns, find_targets, select
-from tfdistill.reports.pareto_plot import new_figure
+from tfdistill.reports.figures import new_figure
 
 __all__ = ["Sensitivity", "SensitivityRow", "draw_sensitivity", "sensitivity"]
 

@@ -9,11 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.export.convert.signatures import SIGNATURE, Endpoint
+from tfdistill.bundles.export_modes import CALIBRATED, MODES
+from tfdistill.export.convert.converter import SIGNATURE, Endpoint
 
-__all__ = ["CALIBRATED", "check_calibration", "examples"]
-
-CALIBRATED = ("int8", "int8_16", "int8_fc")  # the modes that measure activations
+__all__ = ["check_calibration", "examples"]
 
 
 def check_calibration(
@@ -48,8 +47,8 @@ def check_calibration(
             "calibration=None. Pass some hundred training examples, or use quantize='dynamic', "
             "which needs none."
         )
-    if quantize == "int8_16":
-        _refuse_integers(endpoints)
+    if MODES[quantize].activation_bits == 16:
+        _refuse_integers(endpoints, quantize=quantize)
     if one:
         name = next((name for name in endpoints if name == SIGNATURE), next(iter(endpoints)))
         arrays = _arrays(calibration, endpoints[name], "calibration")
@@ -61,8 +60,8 @@ def check_calibration(
         )
     found = {}
     for name, endpoint in endpoints.items():
-        # A signature at another batch size takes the data of the one with the plain name.
-        plain = name if name in calibration else name.rpartition("_")[0]
+        # A signature at another batch size takes the data of its model.
+        plain = name if name in calibration else endpoint.base
         if plain not in calibration:
             raise ValueError(
                 "`calibration` must hold typical inputs for each signature. Received: data for "
@@ -72,12 +71,12 @@ def check_calibration(
     return found
 
 
-def _refuse_integers(endpoints: Mapping[str, Endpoint]) -> None:
+def _refuse_integers(endpoints: Mapping[str, Endpoint], *, quantize: str | None) -> None:
     for name, endpoint in endpoints.items():
         integers = [key for key, spec in endpoint.inputs.items() if spec.dtype.is_integer]
         if integers:
             raise ValueError(
-                "`model` must have float inputs for quantize='int8_16', because TensorFlow's "
+                f"`model` must have float inputs for quantize={quantize!r}, because TensorFlow's "
                 f"converter measures no others there. Received: {name!r} with the integer inputs "
                 f"{integers}. Use quantize='int8' or 'dynamic'."
             )

@@ -18,25 +18,24 @@ the file once.
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.lite.python.convert_phase import ConverterError
 
+from tfdistill.arguments.numeric import check_int
+from tfdistill.bundles.export_modes import IN_LANGUAGE_MODELS, MODES
 from tfdistill.compress.compressed_model import plain_model
+from tfdistill.export.convert.converter import Endpoint, convert
 from tfdistill.export.convert.quantizer import check_quantizer, quantize_weights
-from tfdistill.export.convert.quiet import quiet
 from tfdistill.files.atomic import check_target, replacing
 from tfdistill.language.model import CausalParts, causal_parts
 from tfdistill.runtime.interpreter import Interpreter
 
 __all__ = ["language_to_tflite"]
 
-_BITS = {None: None, "dynamic": 8, "int4": 4}
 _CACHES = ("float32", "int8")
 
 
@@ -52,9 +51,9 @@ def language_to_tflite(
 ) -> Path:
     """Writes a language model as a `.tflite` file with prefill, decode and perhaps verify.
 
-    "dynamic" stores kernels and the table in 8 bits with one scale per output channel or row and
-    computes with 8-bit activations measured at run time, "int4" does so in 4 bits; both need
-    `ai-edge-quantizer`. Norms stay float32.
+    Kernels and the table are stored in the bits of the mode, with one scale per output channel or
+    row, and computed with 8-bit activations measured at run time, which `ai-edge-quantizer` makes.
+    Norms stay float32.
 
     Args:
         model: A language model of this package. A `Compressed` one is stripped first.
@@ -62,7 +61,7 @@ def language_to_tflite(
         context_length: Slots C of the cache, an int of at least 2.
         prefill_lengths: Tokens per call for prompts, ints in [2, C].
         verify_length: Tokens of one call that answers with the logits of all; None for none.
-        quantize: None, "dynamic" or "int4".
+        quantize: One of `tfdistill.bundles.export_modes.IN_LANGUAGE_MODELS`; None is float32.
         cache: "float32", or "int8" for keys and values in 8 bits with one scale per head and
             token. For long contexts on devices with little memory: with six blocks and 8,192
             slots a process took 201 MB in place of 345, and 2.5 times the time for a token; with
@@ -89,9 +88,9 @@ def language_to_tflite(
         ...     sorted(Interpreter(path).signatures)
         ['decode', 'prefill_4']
     """
-    if quantize not in _BITS:
+    if quantize not in IN_LANGUAGE_MODELS:
         raise ValueError(
-            f"`quantize` must be one of {tuple(_BITS)}. Received: quantize={quantize!r}."
+            f"`quantize` must be one of {IN_LANGUAGE_MODELS}. Received: quantize={quantize!r}."
         )
     if quantize is not None:
         check_quantizer(quantize)
@@ -104,15 +103,18 @@ def language_to_tflite(
     parts = causal_parts(plain)
     lengths = _check_lengths(context_length, prefill_lengths, verify_length)
     endpoints = {
-        name: _endpoint(parts, length, context_length, every=name.startswith("verify"), cache=cache)
+        name: _endpoint(
+            plain, parts, length, context_length, every=name.startswith("verify"), cache=cache
+        )
         for name, length in lengths.items()
     }
-    content = _convert(plain, endpoints)
-    bits = _BITS[quantize]
-    if bits is not None:
+    content = convert(endpoints, quantize=None)
+    if quantize is not None:
         # One scale per output channel or row, small kernels too: all of a model is in few bits.
         operations = ("FULLY_CONNECTED", "EMBEDDING_LOOKUP")
-        content = quantize_weights(content, bits=bits, operations=operations, least_numbers=0)
+        content = quantize_weights(
+            content, bits=MODES[quantize].bits, operations=operations, least_numbers=0
+        )
     with replacing(target) as temporary:
         temporary.write_bytes(content)
         Interpreter(temporary)  # refuses a file that the runtime cannot prepare
@@ -120,15 +122,14 @@ def language_to_tflite(
 
 
 def _check_lengths(context_length: Any, prefill_lengths: Any, verify_length: Any) -> dict[str, int]:
-    named = {f"prefill_{length}": length for length in prefill_lengths}
+    check_int(context_length, argument="context_length")
+    named = {}
+    for index, length in enumerate(prefill_lengths):
+        length = check_int(length, argument=f"prefill_lengths[{index}]")
+        named[f"prefill_{length}"] = length
     if verify_length is not None:
-        named[f"verify_{verify_length}"] = verify_length
-    for length in (context_length, *named.values()):
-        if isinstance(length, bool) or not isinstance(length, int):
-            raise TypeError(
-                "`context_length`, `prefill_lengths` and `verify_length` must be ints. "
-                f"Received: {length!r}."
-            )
+        length = check_int(verify_length, argument="verify_length")
+        named[f"verify_{length}"] = length
     if context_length < 2 or not all(2 <= length <= context_length for length in named.values()):
         raise ValueError(
             "`prefill_lengths` and `verify_length` must be in [2, context_length], which is at "
@@ -138,8 +139,14 @@ def _check_lengths(context_length: Any, prefill_lengths: Any, verify_length: Any
 
 
 def _endpoint(
-    parts: CausalParts, steps: int, context_length: int, *, every: bool, cache: str
-) -> tuple[Callable[..., Any], dict[str, tf.TensorSpec]]:
+    model: keras.Model,
+    parts: CausalParts,
+    steps: int,
+    context_length: int,
+    *,
+    every: bool,
+    cache: str,
+) -> Endpoint:
     """Makes one signature: a function of named tensors, and their shapes."""
     blocks, groups, head_dim = parts.cache_shape
     slots = (blocks, groups, context_length, head_dim)
@@ -166,7 +173,7 @@ def _endpoint(
         steps = tf.unstack(tensors[scales][:, None])
         return [tf.cast(row, tf.float32) * step for row, step in zip(rows, steps, strict=True)]
 
-    def run(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def run(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         states, new_keys, new_values = parts.extend(
             tensors["ids"],
             positions=tensors["positions"],
@@ -186,28 +193,10 @@ def _endpoint(
             "new_values": tf.concat(new_values, axis=0),
         }
 
-    return run, specs
+    return Endpoint(run, specs, model)
 
 
 def _predict(table: Any, states: tf.Tensor) -> tf.Tensor:
     if table.tie_weights:
         return tf.matmul(states, tf.convert_to_tensor(table.embeddings), transpose_b=True)
     return tf.matmul(states, tf.convert_to_tensor(table.reverse_embeddings))
-
-
-def _convert(model: keras.Model, endpoints: dict[str, tuple[Callable, dict]]) -> bytes:
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for name, (run, specs) in endpoints.items():
-        archive.add_endpoint(name, run, input_signature=[specs])
-    with tempfile.TemporaryDirectory(prefix="tfdistill-") as folder, quiet():
-        archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(endpoints))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        try:
-            return converter.convert()
-        except ConverterError as error:
-            raise RuntimeError(
-                f"TensorFlow's converter refused the model {model.name!r}: "
-                f"{str(error).splitlines()[0][:300]}"
-            ) from error

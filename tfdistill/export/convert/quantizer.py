@@ -16,24 +16,24 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdistill.bundles.export_modes import MODES
 from tfdistill.compress.quantization.row_groups import rows_per_scale
-from tfdistill.export.convert.quiet import quiet
+from tfdistill.export.convert.converter import quiet
 from tfdistill.introspection.weights import Target, find_targets
 
 __all__ = [
-    "BLOCK_SIZES",
     "check_block_size",
     "check_quantizer",
     "quantize_products",
     "quantize_weights",
 ]
 
-BLOCK_SIZES = (32, 64, 128, 256)
+_BLOCK_SIZES = (32, 64, 128, 256)
 _LEAST_NUMBERS = 1024  # the converter's own limit at 8 bits: smaller kernels stay float
 _PRODUCTS = {"FULLY_CONNECTED": "CHANNELWISE", "CONV_2D": "CHANNELWISE", "GATHER": "TENSORWISE"}
 
 
-def check_quantizer(quantize: str) -> None:
+def check_quantizer(quantize: str | None) -> None:
     """Refuses to go on without the package.
 
     Args:
@@ -61,14 +61,16 @@ def check_block_size(
         models: What goes into it.
 
     Raises:
-        ValueError: If the mode is not "int4", the size unknown, a large kernel has a number of
-            inputs that is no multiple of it, or all of them are on the grid of whole channels.
+        ValueError: If the mode has no weights of 4 bits, the size is unknown, a large kernel has a
+            number of inputs that is no multiple of it, or all of them are on the grid of whole
+            channels.
     """
     if block_size is None:
         return
-    if quantize != "int4" or isinstance(block_size, bool) or block_size not in BLOCK_SIZES:
+    four_bits = MODES[quantize].bits == 4
+    if not four_bits or isinstance(block_size, bool) or block_size not in _BLOCK_SIZES:
         raise ValueError(
-            f"`block_size` must be None, or one of {BLOCK_SIZES} with quantize='int4'. Received: "
+            f"`block_size` must be None, or one of {_BLOCK_SIZES} with quantize='int4'. Received: "
             f"block_size={block_size!r} with quantize={quantize!r}."
         )
     kernels = [target for model in models for target in _large_kernels(model)]
@@ -120,7 +122,7 @@ def quantize_weights(
         bits: 8 or 4.
         operations: Whose weights, by TFLite's names. Kernels have one scale per output channel,
             tables one per row.
-        block_size: Inputs of a matrix product that share a scale, one of `BLOCK_SIZES`; None
+        block_size: Inputs of a matrix product that share a scale, 32 to 256; None
             takes all of an output's.
         least_numbers: Smaller kernels stay float.
 

@@ -26,14 +26,14 @@ import numpy as np
 from tqdm import tqdm
 
 from tfdistill.compress.compressed_model import plain_model
-from tfdistill.export.convert.signatures import SIGNATURE
+from tfdistill.export.convert.converter import SIGNATURE, read_families
 from tfdistill.export.parity.differences import check_labels, measures
 from tfdistill.export.parity.file_model import FileModel
 from tfdistill.export.parity.layer_errors import LayerError, layer_errors
 from tfdistill.export.parity.report import ParityReport, worst_of
 from tfdistill.introspection.named_model import NamedModel, named_model
 from tfdistill.runtime.flatbuffer import output_step
-from tfdistill.runtime.interpreter import Interpreter
+from tfdistill.runtime.interpreter import Interpreter, Signature
 
 __all__ = ["compare"]
 
@@ -89,16 +89,17 @@ def compare(
             )
         pairs = [(name, each, x[name], (y or {}).get(name)) for name, each in model.items()]
     else:
-        names = interpreter.signatures
-        pairs = [(SIGNATURE if SIGNATURE in names else min(names), model, x, y)]
+        there = interpreter.signatures
+        pairs = [(SIGNATURE if SIGNATURE in there else min(there), model, x, y)]
+    families = read_families(interpreter.path)
+    others = set(model) if isinstance(model, Mapping) else set()
     parts = []
     for base, each, inputs, labels in pairs:
         named = named_model(plain_model(each))
-        sizes = sorted(
-            (name for name in interpreter.signatures if re.fullmatch(rf"{base}_\d+", name)),
-            key=lambda name: int(name.rpartition("_")[2]),
-        )
-        for name in [base, *sizes]:
+        names = [base]
+        if families is None:
+            names += _sizes_by_name(interpreter, base, others=others)
+        for name in (families or {}).get(base) or names:
             file = FileModel(interpreter, named, signature=name)
             part = _compare(named, file, inputs, labels)
             step = output_step(interpreter.path, name, file.output_name(part.output))
@@ -110,6 +111,28 @@ def compare(
                 found = layer_errors(named, interpreter.path, file.inputs, example, signature=name)
             parts.append(replace(part, step=step, batch_size=file.batch_size, layers=found))
     return parts[0] if len(parts) == 1 else worst_of(parts)
+
+
+def _sizes_by_name(interpreter: Interpreter, base: str, *, others: set[str]) -> list[str]:
+    """Lists the other batch sizes of a signature in a file that does not state them.
+
+    They are called `{base}_{size}`, take as many examples, and the same inputs otherwise.
+    """
+    wanted = _examples(interpreter.signatures[base]) if base in interpreter.signatures else {}
+    sizes: dict[int, str] = {}
+    for name, signature in interpreter.signatures.items():
+        found = re.fullmatch(rf"{re.escape(base)}_(\d+)", name)
+        if found is None or name in others or _examples(signature) != wanted:
+            continue
+        size = int(found[1])
+        if all(spec.shape[:1] == (size,) for spec in signature.inputs.values()):
+            sizes[size] = name
+    return [sizes[size] for size in sorted(sizes)]
+
+
+def _examples(signature: Signature) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns shape and dtype of one example of each input."""
+    return {name: (spec.shape[1:], spec.dtype) for name, spec in signature.inputs.items()}
 
 
 def _compare(named: NamedModel, file: FileModel, x: Any, y: Any) -> ParityReport:

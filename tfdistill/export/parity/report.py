@@ -8,28 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.bundles.export_modes import MODES
 from tfdistill.export.parity.layer_errors import LayerError
-from tfdistill.export.tflite import MODES
 
 __all__ = ["ParityReport", "worst_of"]
-
-# mode → (largest error as a fraction of the model's largest output, least agreement).
-# None: sums of a few hundred float32 products in another order; 1e-5 is about 80 times the
-# spacing of float32. "float16": each weight is off by up to 2⁻¹¹ of itself. "dynamic": weights and
-# activations are off by up to half a step of 1/127 of the largest in their row (measured: 0.015
-# two layers deep, 0.07 twelve layers deep). "int8": the same on fixed grids that outliers widen.
-# "int8_16": grids 256 times finer, so that the weights are what is off, as with "dynamic".
-# "int8_fc": fixed grids around matrix products only, so outliers of norms and scores widen none.
-# "int4": only the activations are off, as with "dynamic", where the weights are on the 4-bit grid.
-_BOUNDS: dict[str | None, tuple[float, float]] = {
-    None: (1e-5, 0.999),
-    "float16": (5e-3, 0.99),
-    "dynamic": (0.10, 0.98),
-    "int8": (0.25, 0.90),
-    "int8_16": (0.10, 0.98),
-    "int8_fc": (0.10, 0.98),
-    "int4": (0.10, 0.98),
-}
 
 
 @dataclass(frozen=True)
@@ -119,10 +101,10 @@ class ParityReport:
         """Raises unless the file is as close as its mode of quantisation allows.
 
         Args:
-            quantize: How the file was made; it selects the bounds: error at most 1e-5 of the
-                largest output for None, 0.005 for "float16", 0.1 for "dynamic", 0.25 for
-                "int8", and agreement of at least 0.999, 0.99, 0.98, 0.90. The others
-                have those of "dynamic", which a model not trained on 4 bits will break.
+            quantize: How the file was made; it selects the bounds in
+                `tfdistill.bundles.export_modes`: for None an error of at most 1e-5 of the largest
+                output and agreement of at least 0.999. Those of 4 bits hold for a model that was
+                trained on them.
             max_error: An absolute bound in place of the default one.
             agreement: A fraction in place of the default one. One example may always differ: on
                 a few examples a single near-tie is no evidence.
@@ -132,11 +114,13 @@ class ParityReport:
             ValueError: If `quantize` is unknown.
         """
         if quantize not in MODES:
-            raise ValueError(f"`quantize` must be one of {MODES}. Received: quantize={quantize!r}.")
+            raise ValueError(
+                f"`quantize` must be one of {tuple(MODES)}. Received: quantize={quantize!r}."
+            )
         for part in self.parts:
             part.assert_close(quantize=quantize, max_error=max_error, agreement=agreement)
-        fraction, least = _BOUNDS[quantize]
-        hint = " quantize='int8_fc' keeps softmax and norms in float." if quantize == "int8" else ""
+        fraction, least = MODES[quantize].bounds
+        hint = f" {MODES[quantize].instead}".rstrip()
         bound = fraction * self.largest if max_error is None else max_error
         least = min(least if agreement is None else agreement, 1.0 - 1.0 / self.examples)
         # Written so that a NaN fails too.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfdistill.files.atomic import replacing
-from tfdistill.reports.pareto_plot import new_figure
+from tfdistill.reports.figures import new_figure
 from tfdistill.rl.budget.baselines import best_guide, rules
 from tfdistill.rl.budget.calibration import Calibration
 from tfdistill.rl.budget.evaluation import Evaluation, cluster_interval, evaluate
