@@ -7,7 +7,7 @@
 `Prediction`   the answer to one text; equal whichever of the three gave it
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
 `Generator`    a language model's bundle that continues texts; `chat_prompt` writes its prompts
-`FrameWriter`  a language model in a team, that says in a sentence what the others found
+`SlotWriter`   a language model in a team: says in a sentence what the others found
 `open_team`    a team from a folder, as `save_team` wrote it
 =============  ====================================================================================
 

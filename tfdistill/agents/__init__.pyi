@@ -29,7 +29,7 @@ from .team.policy import (
 )
 from .team.replay import replay as replay
 from .team.slot_writer import (
-    FrameWriter as FrameWriter,
+    SlotWriter as SlotWriter,
     frame_prompt as frame_prompt,
     slot_coverage as slot_coverage,
 )

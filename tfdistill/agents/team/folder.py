@@ -30,7 +30,7 @@ from tfdistill.agents.team.learned_policy import LearnedPolicy, open_policy
 from tfdistill.agents.team.member import Member
 from tfdistill.agents.team.plan import Plan
 from tfdistill.agents.team.policy import Budget
-from tfdistill.agents.team.slot_writer import FrameWriter
+from tfdistill.agents.team.slot_writer import SlotWriter
 from tfdistill.agents.team.team import Team
 from tfdistill.agents.team.verifier import Verifier
 from tfdistill.bundles.folder import check_free, put_in_place
@@ -64,8 +64,8 @@ def save_team(
         plan: The plan.
         files: For each sub-folder, by its name, a `.tflite` file and its `tokenizer.json`.
         agents: For each step of the plan its agents, cheapest first, as settings: `agent` is
-            "classifier", "tagger", "verifier" or "writer"; the rest are the arguments of
-            `Classifier`, `Tagger` (with `file`, a name of `files`), `Verifier` or `FrameWriter`
+            "classifier", "tagger", "verifier" or "slot_writer"; the rest are the arguments of
+            `Classifier`, `Tagger` (with `file`, a name of `files`), `Verifier` or `SlotWriter`
             (with `bundle`, a name of `bundles`).
         bundles: For each sub-folder of a writer the bundle of its language model.
         sample_text: A request to measure with.
@@ -215,8 +215,8 @@ def _make(
     threads: int,
 ) -> Member:
     kind = settings.pop("agent")
-    if kind == "writer":
-        return FrameWriter(writers[settings.pop("bundle")], threads=threads, **settings)
+    if kind in ("slot_writer", "writer"):  # "writer": as earlier versions wrote it
+        return SlotWriter(writers[settings.pop("bundle")], threads=threads, **settings)
     if kind == "verifier":
         return Verifier(settings.pop("compatible"), **settings)
     if kind not in _HEADS:
