@@ -1,4 +1,5 @@
 from .agent import Agent as Agent, Prediction as Prediction
+from .execution.executor import Executor as Executor, Job as Job
 from .execution.quarantine import (
     QuarantinedTextError as QuarantinedTextError,
     TextTimeoutError as TextTimeoutError,

@@ -251,7 +251,7 @@ def response_of(answers: Sequence[Any], *, single: bool) -> tuple[int, dict[str,
 
 
 def to_plain(answer: Any) -> dict[str, Any]:
-    """Turns an answer of a unit, or the error in its place, into JSON's own types.
+    """Turns an answer of a servable, or the error in its place, into JSON's own types.
 
     Args:
         answer: A dataclass such as `Prediction`, a result with `to_json()` such as a team's, or

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shared_fixtures.own_executors import GivenWorkers
 
 from tfdistill.agents import Agent, AgentPool, TextTimeoutError
 from tfdistill.agents.execution import thread_worker
-from tfdistill.agents.execution.executors import LaneExecutor
-from tfdistill.agents.execution.thread_worker import ThreadLane
+from tfdistill.agents.execution.thread_worker import ThreadWorker
 
 
 class BadAgent:
@@ -36,8 +35,6 @@ class BadAgent:
             raise BaseException("a panic")
         if text == "hang":
             self.release.wait(60)
-        if text == "slow":
-            time.sleep(0.4)
         return text.upper()
 
     def sample_text(self) -> str | None:
@@ -54,14 +51,13 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-def executor_of(release: threading.Event, *, timeout_s: float | None, lanes: int = 1) -> Any:
-    return LaneExecutor(
+def executor_of(release: threading.Event, *, timeout_s: float | None, workers: int = 1) -> Any:
+    return GivenWorkers(
         [
-            ThreadLane(BadAgent(release), timeout_s=timeout_s, reopen=lambda: BadAgent(release))
-            for _ in range(lanes)
+            ThreadWorker(BadAgent(release), timeout_s=timeout_s, reopen=lambda: BadAgent(release))
+            for _ in range(workers)
         ],
         chunk_size=4,
-        name="test",
     )
 
 
@@ -98,16 +94,20 @@ def test_text_that_hangs_is_given_up_and_the_rest_goes_on(release: threading.Eve
 
 def test_answer_that_comes_after_the_timeout_counts_for_nothing(release: threading.Event):
     executor = executor_of(release, timeout_s=0.1)
-    late = executor.submit("slow")
+    late = executor.submit("hang")
 
     assert isinstance(late.exception(10), TextTimeoutError)
-    time.sleep(0.5)  # the agent has answered by now
     assert executor.submit("a").result(10) == "A"
-    assert (executor.queue.submitted, executor.queue.completed) == (2, 2)
+    ((helper,),) = [each.worker._left_behind for each in executor._slots]
+    release.set()
+    helper._thread.join(10)  # it has answered, and ends because nobody waits
+    assert not helper.is_alive()
+    assert executor.submit("a").result(10) == "A"
+    assert (executor.queue.submitted, executor.queue.completed) == (3, 3)
     executor.close(cancel=False)
 
 
-def test_too_many_hanging_threads_end_the_lane_and_hang_nobody(
+def test_too_many_hanging_threads_end_the_worker_and_hang_nobody(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(thread_worker, "_MOST_LEFT_BEHIND", 2)

@@ -182,7 +182,7 @@ def _explained(text: str) -> Iterator[None]:
 def panics_as_errors() -> Iterator[None]:
     """Turns a panic of the Rust library into a RuntimeError.
 
-    A panic arrives as a `BaseException`, which would end a lane's thread or a worker as Ctrl-C
+    A panic arrives as a `BaseException`, which would end a worker's thread or a worker as Ctrl-C
     does, though it is one text's fault: a regular expression that backtracks too long is enough.
     """
     try:

@@ -139,7 +139,7 @@ def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
     (error,) = [answer for answer in answers if isinstance(answer, Exception)]
     assert answers.index(error) == 13
     assert isinstance(error, QuarantinedTextError)
-    # One death with the batch, two that are charged, three alone and at once.
+    # One death with the batch, two failed attempts, three alone and at once.
     assert "'wheat poison' is quarantined: 5 workers died on it" in str(error)
     assert stats["failed"] == 1
     labels = ["grain", "oil"] * 20
@@ -150,7 +150,7 @@ def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
 def test_text_that_kills_slowly_is_given_up_at_last(
     ray_session: Any, bundle: Path, deadly: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(quarantine, "MAX_CHARGES", 6)
+    monkeypatch.setattr(quarantine, "MAX_ATTEMPTS", 6)
     with AgentPool(bundle, executor="ray", num_agents=1) as pool:
         future = pool.submit("wheat slow-death")
         with pytest.raises(QuarantinedTextError, match="is given up: 6 workers died"):
