@@ -168,7 +168,7 @@ def test_port_in_use_is_a_clear_error_before_anything_starts(served_bundle: Path
     [
         ({"port": 70000}, ValueError, r"`port` must be in \[1, 65535\]. Received: port=70000"),
         ({"port": "80"}, TypeError, "`port` must be an int"),
-        ({"num_replicas": 0}, ValueError, "`num_replicas` must be at least 1"),
+        ({"num_replicas": 0}, ValueError, "`num_replicas` must be an int of at least 1"),
     ],
 )
 def test_arguments_are_checked(

@@ -139,7 +139,8 @@ class AgentPool:
         self.threads_per_agent = job.threads
         self.max_in_flight = max_in_flight or max(256, 4 * num_agents * self.chunk_size)
         self._room = threading.Semaphore(self.max_in_flight)
-        self._counter = FutureCounter() if self._executor.counts is None else None
+        counted = self._executor.counts
+        self._counts: Counts = FutureCounter() if counted is None else counted
         # Also runs when a pool that nobody closed is collected, or the program ends.
         self._finalizer = weakref.finalize(self, self._executor.close, cancel=True, patience_s=5.0)
 
@@ -185,8 +186,8 @@ class AgentPool:
             if has_room:
                 self._room.release()
             raise
-        if self._counter is not None:
-            future = self._counter.follow(future)
+        if isinstance(self._counts, FutureCounter):
+            future = self._counts.follow(future)
         if has_room:
             room = self._room
             future.add_done_callback(lambda _: room.release())
@@ -249,8 +250,7 @@ class AgentPool:
             counted once; None where the system does not say. "workers": each one's "pid",
             "state", "restarts", "private_bytes" and "shared_bytes", and with Ray "node", "name".
         """
-        counts: Counts | None = self._executor.counts or self._counter
-        assert counts is not None  # one of the two counts
+        counts = self._counts
         workers = self._executor.describe()
         figures = counts.latencies.figures()
         return {

@@ -17,10 +17,10 @@ class InlineExecutor(Executor):
     """Answers each text in the thread that submits it, with one agent."""
 
     name = "inline"
+    _servable: Servable  # from `start` on
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._servable: Servable | None = None
         self.queue = WorkQueue(workers=1)
         self.counts = self.queue
 
@@ -41,7 +41,6 @@ class InlineExecutor(Executor):
 
     def submit(self, text: str) -> Future[Any]:
         """Returns a future that is already done."""
-        assert self._servable is not None, "`start` comes first"
         with self._lock:
             future = self.queue.put(text)
             (item,) = self.queue.take(1)

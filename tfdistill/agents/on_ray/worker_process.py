@@ -18,7 +18,7 @@ from tfdistill.agents.execution.worker_executor import WorkerLostError
 from tfdistill.agents.on_ray import actors
 from tfdistill.cluster import session
 
-__all__ = ["READY_S", "RayProcess", "StuckError", "ProcessDiedError", "last_line"]
+__all__ = ["ProcessDiedError", "READY_S", "RayProcess", "StuckError", "last_line"]
 
 READY_S = 60.0
 _PULSE_S = 0.1

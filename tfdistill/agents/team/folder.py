@@ -296,10 +296,11 @@ def deploy_policy(
 
     Raises:
         FileExistsError: If something is at `path`.
-        ValueError: If the policy does not know the team, or a folder is damaged.
+        ValueError: If the policy does not know the team, the budget limits a tier that the team
+            does not have, or a folder is damaged.
     """
     target, source = check_free(path), Path(team).resolve()
-    known = open_team(source, policy=LearnedPolicy(policy))
+    known = open_team(source, policy=LearnedPolicy(policy), budget=budget)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:40]}-") as scratch:
         folder = Path(scratch) / "team"
         content = read_manifest(source)

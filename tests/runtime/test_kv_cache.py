@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from shared_fixtures import language_models
 
 from tfdistill.agents import Generator
 from tfdistill.agents.execution.stats import memory_of
@@ -15,6 +16,12 @@ from tfdistill.runtime.interpreter import Interpreter
 from tfdistill.runtime.kv_cache import KVCache, find_lengths
 
 CONTEXT = 24  # slots of the bundles' caches
+
+# Not in the folder's conftest, whose bundles are classifiers.
+bundles = language_models.bundles
+generator = language_models.generator
+model = language_models.model
+tokenizer = language_models.tokenizer
 
 
 @pytest.fixture
