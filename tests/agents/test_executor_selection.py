@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -21,12 +23,22 @@ def test_sample_text_is_one_that_the_agent_answers(agents: list[Agent]):
     assert len(text.split()) >= 6
 
 
-def test_time_per_text_is_that_of_a_loop(agents: list[Agent]):
-    text = agents[0].sample_text()
-    seconds = timing.time_per_text(agents[0], text)
+def test_time_per_text_is_that_of_a_loop(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
+    now, answered = [0.0], []
+    answer = agents[0].answer
 
-    # A model of four hundred numbers: more than a Python call, less than 20 ms on any machine.
-    assert 1e-6 < seconds < 2e-2
+    def slow(text: str) -> Any:
+        now[0] += 0.5 if not answered else 0.004  # the first call allocates
+        answered.append(answer(text))
+        return answered[-1]
+
+    monkeypatch.setattr(agents[0], "answer", slow)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    seconds = timing.time_per_text(agents[0], "wheat", seconds=0.05)
+
+    assert seconds == pytest.approx(0.004)
+    assert len(answered) == 1 + 13  # 13 times 4 ms pass 50 ms
+    assert all(isinstance(each, Prediction) for each in answered)
 
 
 def test_refusal_is_never_what_is_timed(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
