@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,13 +8,26 @@ from typing import Any
 
 import pytest
 
-from tfdistill.agents import Agent, Prediction, UnusableTextError, executor_selection
+from tfdistill.agents import (
+    Agent,
+    Executor,
+    Prediction,
+    UnusableTextError,
+    executor_selection,
+)
 from tfdistill.agents.execution import timing
 
 
 @pytest.fixture(scope="module")
 def agents(bundle: Path) -> list[Agent]:
     return [Agent(bundle), Agent(bundle)]
+
+
+def test_every_executor_that_is_named_can_be_imported_and_has_its_name():
+    for name, (module, class_name) in executor_selection.EXECUTORS.items():
+        found = getattr(importlib.import_module(module), class_name)
+        assert issubclass(found, Executor) and found.name == name
+    assert set(executor_selection.EXECUTORS) == {"inline", "threads", "ray"}
 
 
 def test_sample_text_is_one_that_the_agent_answers(agents: list[Agent]):

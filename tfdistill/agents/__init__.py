@@ -3,6 +3,7 @@
 =============  ====================================================================================
 `Agent`        one bundle in this process: `Agent("bundle/").predict(["oil prices rose"])`
 `AgentPool`    several agents of one bundle: on threads, in Ray workers, or as a plain loop
+`Executor`     what an executor of one's own derives from: `AgentPool(executor=MyExecutor())`
 `RayAgent`     one bundle in a Ray worker: `ray.get(agent.predict.remote(texts))`
 `Prediction`   the answer to one text; equal whichever of the three gave it
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`

@@ -4,9 +4,9 @@ One interface over several executors. "inline" is a plain loop; "threads" uses a
 machine and costs nothing to start; "ray" runs each agent in a process of its own, here or on other
 machines, and survives their death. The answers are equal in all of them.
 
-`in_order` and `as_completed` are the loops behind `AgentPool.map` and `AgentPool.as_completed`.
-They read the source at most `window` texts ahead, so an endless one is no trouble, and cancel what
-no agent has begun when the reader stops early.
+`map` and `as_completed` answer a stream of texts while it is read. They read at most
+`max_in_flight` texts ahead, so an endless one is no trouble, and cancel what no agent has begun
+when the reader stops early.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tfdistill.agents.executor_selection import check_executor, find_executor
 from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_text, check_texts
 from tfdistill.arguments.numeric import check_int
 
-__all__ = ["AgentPool", "as_completed", "in_order"]
+__all__ = ["AgentPool"]
 
 
 class AgentPool:
@@ -204,7 +204,7 @@ class AgentPool:
             An iterator over one answer per text.
         """
         self._check_open()
-        return in_order(
+        return _in_order(
             texts,
             submit=self.submit,
             window=self.max_in_flight,
@@ -221,7 +221,7 @@ class AgentPool:
             An iterator over pairs: the position of a text, and its future, which is done.
         """
         self._check_open()
-        return as_completed(texts, submit=self.submit, window=self.max_in_flight)
+        return _as_completed(texts, submit=self.submit, window=self.max_in_flight)
 
     def scale(self, num_agents: int) -> None:
         """Changes the number of agents while the pool goes on answering.
@@ -304,7 +304,7 @@ _GATHER_S = 0.05
 Submit = Callable[[str], "Future[Any]"]
 
 
-def in_order(
+def _in_order(
     texts: Iterable[str], *, submit: Submit, window: int, return_exceptions: bool
 ) -> Iterator[Any]:
     """Yields the answer of each text, in the order of the texts.
@@ -329,7 +329,7 @@ def in_order(
             future.cancel()
 
 
-def as_completed(
+def _as_completed(
     texts: Iterable[str], *, submit: Submit, window: int
 ) -> Iterator[tuple[int, Future[Any]]]:
     """Yields the position and the future of each text, as soon as its answer is there.

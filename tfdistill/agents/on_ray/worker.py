@@ -24,7 +24,7 @@ from tfdistill.agents.on_ray.worker_process import (
 )
 from tfdistill.cluster import session
 
-__all__ = ["RayExecutor", "RayWorker", "RayWorkers"]
+__all__ = ["RayExecutor", "RayWorker"]
 
 # A lost worker's batch is tried again one text at a time, so it should stay small.
 _LARGEST_CHUNK = 64
@@ -53,7 +53,9 @@ class RayExecutor(WorkerExecutor):
         self._session = session.acquire()
         try:
             label = pool_label()
-            opener = RayWorkers(job.path, threads=job.threads, timeout_s=job.timeout_s, label=label)
+            opener = _RayWorkers(
+                job.path, threads=job.threads, timeout_s=job.timeout_s, label=label
+            )
             workers = opener.open(job.num_agents)
             handover_s = workers[0].time_handover()
             self.run_workers(
@@ -186,7 +188,7 @@ class RayWorker:
         self._process.revive()
 
 
-class RayWorkers:
+class _RayWorkers:
     """Opens workers on worker processes that all hold the same folder.
 
     Args:

@@ -4,12 +4,11 @@
     team/small/model.tflite   one sub-folder per file of heads
     team/small/tokenizer.json
     team/writer/...           the bundle of a language model, if an agent writes
-    team/policy/              a learned policy, if there is one (`deployment.deploy_policy`)
+    team/policy/              a learned policy, if there is one (`deploy_policy`)
 
 There is no code in it and nothing is unpickled: an agent is one of the kinds below, made from its
 settings. Only sub-folders and file names of a fixed form are opened, never a path.
-
-A team's folder with a learned policy and a budget in it: every worker opens with both.
+With a learned policy and a budget in the folder every worker of a pool opens with both.
 """
 
 from __future__ import annotations
