@@ -107,9 +107,8 @@ def test_a_submit_that_fails_leaves_room_for_the_next(bundle: Path):
     recorder = Recorder()
     with AgentPool(bundle, executor=recorder, max_in_flight=1) as pool:
         recorder.trouble = ZeroDivisionError("not now")
-        for _ in range(3):
-            with pytest.raises(ZeroDivisionError):
-                pool.submit("a")
+        with pytest.raises(ZeroDivisionError):
+            pool.submit("a")
         recorder.trouble = None
         asking = threading.Thread(target=lambda: pool.submit("b"), daemon=True)
         asking.start()
