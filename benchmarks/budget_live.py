@@ -25,7 +25,7 @@ from tfdistill import rl
 from tfdistill.agents import Budget, LearnedPolicy, Plan, Step, Team
 from tfdistill.agents.team.folder import open_team
 from tfdistill.agents.team.messages import plain_value
-from tfdistill.rl.budget.baselines import best_guide
+from tfdistill.rl.budget.baselines import best_behavior_policy
 
 SIZE = 20
 PLAN = Plan(
@@ -54,13 +54,13 @@ def learned(dev: Any, *, calls: int, seed: int) -> Any:
     train, validation = dev.split(fraction=0.6, seed=0)
     share = {"calls": calls, "requests": SIZE, "calibration": rl.Calibration.fit(train)}
     held_out = rl.BudgetGame(validation, **share)
-    _, guide = best_guide(rl.BudgetGame(train, **share), held_out=held_out)
+    _, rule = best_behavior_policy(rl.BudgetGame(train, **share), held_out=held_out)
     drill = rl.BudgetGame(train, practice=True, relative=True, **share)
     learner, _ = rl.learn_policy(
         rl.VDN,
         drill,
         validation=held_out,
-        guide=type(guide)(**{**vars(guide), "game": drill}),
+        behavior_policy=type(rule)(**{**vars(rule), "game": drill}),
         seed=seed,
         steps=8_000,
         hidden_dim=32,

@@ -8,9 +8,9 @@ tier; a batch of 20 requests shares floor(b * 20) calls. "Drifted" confidences w
 recorded after the calibration was fitted: rules and learners are tuned on the drifted ones, the
 auction and the plan still believe the calibration, which is fitted to the dev requests that are
 learned from. What is finished is in `OUTPUT/budget.jsonl` and not done again. IQL, VDN and QMIX
-start from the rule that does best on requests held out from learning; "VDN alone" and "QMIX
-alone" from nothing. VDN and QMIX are tried everywhere, the others where nothing is changed. The
-table is `OUTPUT/budget.md`.
+start from the rule that does best on requests held out from learning; "VDN from
+scratch" and "QMIX from scratch" do not. VDN and QMIX are tried everywhere, the others where
+nothing is changed. The table is `OUTPUT/budget.md`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 
 from tfdistill import rl
-from tfdistill.rl.budget.baselines import best_guide, rules
+from tfdistill.rl.budget.baselines import best_behavior_policy, rules
 
 SIZE = 20
-ALONE = " alone"  # learned from nothing; without it, from the best rule
+FROM_SCRATCH = " from scratch"  # without it, from the best rule
 LEARNERS = {"IQL": rl.IQL, "VDN": rl.VDN, "QMIX": rl.QMIX}
-LEARNERS |= {f"{name}{ALONE}": LEARNERS[name] for name in ("VDN", "QMIX")}
+LEARNERS |= {f"{name}{FROM_SCRATCH}": LEARNERS[name] for name in ("VDN", "QMIX")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,25 +92,26 @@ def run(
                 yield described(name, 0, test, policy)
     if not trials:
         return
-    guide, rule = best_guide(train, held_out=validation)
+    start_from, rule = best_behavior_policy(train, held_out=validation)
     practice = {"calibration": calibration, "practice": True, "relative": True}
     drill = rl.BudgetGame(records[2], **practice, **setting.game())
     rule = dataclasses.replace(rule, game=drill)
     for name, seed in trials:
         start = time.process_time()
-        alone = name.endswith(ALONE)
+        from_scratch = name.endswith(FROM_SCRATCH)
         learner, report = rl.learn_policy(
             LEARNERS[name],
             drill,
             validation=validation,
-            guide=None if alone else rule,
+            behavior_policy=None if from_scratch else rule,
             seed=seed,
             steps=given.steps,
             hidden_dim=32,
         )
         took = time.process_time() - start
         found = described(name, seed, test, rl.policy_on(learner, test))
-        yield {**found, "guide": "" if alone else guide, "training_s": took, **report}
+        behavior = "" if from_scratch else start_from
+        yield {**found, "behavior_policy": behavior, "training_s": took, **report}
 
 
 def described(name: str, seed: int, game: Any, policy: Callable) -> dict[str, Any]:
@@ -161,9 +162,9 @@ def table(rows: list[dict], test: Any) -> str:
             runs = [row for row in entries if row["policy"] == name]
             idle = sum(row["kept_at"] == 0 for row in runs)
             word = verdict(signs)
-            if idle and runs[0]["guide"]:
+            if idle and runs[0]["behavior_policy"]:
                 word += f" In {idle} of {len(runs)} runs learning gained nothing on validation"
-                word += f" requests over doing as the {runs[0]['guide']} does."
+                word += f" requests over doing as the {runs[0]['behavior_policy']} does."
             lines.append(f"\n{name} minus {'; minus '.join(parts)}. {word}")
     return "\n".join(lines)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from budget_snips import ALONE, LEARNERS
+from budget_snips import FROM_SCRATCH, LEARNERS
 
 from tfdistill import rl
 
@@ -65,7 +65,7 @@ def leads_of(rows: list[dict[str, Any]], test: Any) -> str:
         own = [row for row in rows if row["setting"] == setting]
         mean = means_of(own)
         for name in LEARNERS:
-            if name not in mean or name.endswith(ALONE):
+            if name not in mean or name.endswith(FROM_SCRATCH):
                 continue
             seeds = len({row["seed"] for row in own if row["policy"] == name})
             found = [rl.cluster_interval(mean[name] - mean[n], test.sources) for n in AGAINST]

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from tfdistill.export import language_to_tflite
 from tfdistill.language import Writer
 from tfdistill.runtime.interpreter import Interpreter
-from tfdistill.runtime.kv_cache import TextCache
+from tfdistill.runtime.kv_cache import KVCache
 from tfdistill.students import causal_lm
 
 SIZES = {
@@ -41,7 +41,7 @@ Contestant = Callable[[], tuple[float, float]]
 
 def tflite_round(path: Path, threads: int) -> Contestant:
     """Returns what reads a prompt and writes; it returns tokens per second of both."""
-    cache = TextCache(Interpreter(path, threads=threads))
+    cache = KVCache(Interpreter(path, threads=threads))
     cache.read([1] * PROMPT)
 
     def run() -> tuple[float, float]:

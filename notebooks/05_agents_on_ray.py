@@ -121,7 +121,7 @@ print({name: round(value, 2) for name, value in stats["latency_ms"].items()}, "m
 
 # %% [markdown]
 # **A text that hangs.** The pool below has an agent that never comes back on one text, as a
-# regular expression can in the tokenizer. It is given up after `timeout_s`, and its lane goes on
+# regular expression can in the tokenizer. It is given up after `timeout_s`, and its worker goes on
 # with an agent opened anew.
 
 # %%

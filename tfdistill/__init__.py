@@ -1,4 +1,4 @@
-"""tfdistill: distil a Keras model, compress it, prove the TFLite file agrees, run a crew of it.
+"""tfdistill: distil a Keras model, compress it, prove the TFLite file agrees, run agents on it.
 
 The whole library is one line. A Keras 3 model goes in and a Keras 3 model comes out, until
 `export`; after that there are only files::

@@ -70,7 +70,7 @@ def test_inline_pool_stays_one(bundle: Path):
 @pytest.mark.parametrize(
     ("value", "kind", "message"),
     [
-        (0, ValueError, "`num_agents` must be at least 1"),
+        (0, ValueError, "`num_agents` must be an int of at least 1"),
         (True, TypeError, "`num_agents` must be an int"),
     ],
 )

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -102,10 +101,10 @@ def test_the_child_that_a_file_ends_is_replaced_by_another(
 def test_a_child_that_takes_too_long_is_killed(child: Child, encoder_file: Path) -> None:
     assert child.try_file(encoder_file) is None
     os.kill(child._process.pid, signal.SIGSTOP)
-    begin = time.monotonic()
+    process = child._process
     trouble = child.try_file(encoder_file, patience_s=0.2)
     assert trouble == "LiteRT was not done with it after 0.2 s"
-    assert time.monotonic() - begin < 10
+    assert process.returncode == -signal.SIGKILL
     assert child.try_file(encoder_file) is None
 
 

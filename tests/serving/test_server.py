@@ -171,7 +171,7 @@ def test_page_shows_the_answer_in_a_browser(server: Any, tmp_path: Path):
     # A label is shown as the text that it is, not as markup. The mean over four words is
     # 8 / 4 = 2 for one class and 0 for the other: 1 / (1 + exp(-2)) = 0.881.
     assert "<h2>&lt;i&gt;oil&lt;/i&gt; (88.1 %)</h2>" in page
-    assert '<small id="unit">topics</small>' in page
+    assert '<small id="servable">topics</small>' in page
 
 
 def test_page_shows_what_is_wrong_in_a_browser(server: Any, tmp_path: Path):

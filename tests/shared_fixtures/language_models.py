@@ -129,11 +129,11 @@ def model() -> keras.Model:
 @pytest.fixture(scope="session")
 def bundles(model, tokenizer, tmp_path_factory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("language")
-    paths = folder / "target", folder / "draft"
-    for path, each, verify in zip(paths, (model, build(1)), (4, None), strict=True):
+    paths = folder / "one", folder / "other"
+    for path, each in zip(paths, (model, build(1)), strict=True):
         save_language_bundle(
             each, path, tokenizer=tokenizer, context_length=24, prefill_lengths=[8],
-            verify_length=verify, quantize=None, end_ids=[256], max_new_tokens=5,
+            quantize=None, end_ids=[256], max_new_tokens=5,
         )  # fmt: skip
     return paths
 

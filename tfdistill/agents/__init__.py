@@ -3,11 +3,12 @@
 =============  ====================================================================================
 `Agent`        one bundle in this process: `Agent("bundle/").predict(["oil prices rose"])`
 `AgentPool`    several agents of one bundle: on threads, in Ray workers, or as a plain loop
+`Executor`     what an executor of one's own derives from: `AgentPool(executor=MyExecutor())`
 `RayAgent`     one bundle in a Ray worker: `ray.get(agent.predict.remote(texts))`
 `Prediction`   the answer to one text; equal whichever of the three gave it
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
 `Generator`    a language model's bundle that continues texts; `chat_prompt` writes its prompts
-`FrameWriter`  a language model in a team, that says in a sentence what the others found
+`SlotWriter`   a language model in a team: says in a sentence what the others found
 `open_team`    a team from a folder, as `save_team` wrote it
 =============  ====================================================================================
 

@@ -1,4 +1,5 @@
 from .agent import Agent as Agent, Prediction as Prediction
+from .execution.executor import Executor as Executor, Job as Job
 from .execution.quarantine import (
     QuarantinedTextError as QuarantinedTextError,
     TextTimeoutError as TextTimeoutError,
@@ -29,7 +30,7 @@ from .team.policy import (
 )
 from .team.replay import replay as replay
 from .team.slot_writer import (
-    FrameWriter as FrameWriter,
+    SlotWriter as SlotWriter,
     frame_prompt as frame_prompt,
     slot_coverage as slot_coverage,
 )

@@ -1,13 +1,12 @@
 """A pool: many texts, several agents, every answer tied to its text.
 
-One interface over three ways to run. "inline" is a plain loop; "threads" uses all cores of one
+One interface over several executors. "inline" is a plain loop; "threads" uses all cores of one
 machine and costs nothing to start; "ray" runs each agent in a process of its own, here or on other
-machines, and survives their death. The answers are equal in all three.
+machines, and survives their death. The answers are equal in all of them.
 
-Texts in, answers out, while both are still coming: the loops behind `AgentPool.map`.
-
-Both read the source at most `window` texts ahead, so an endless one is no trouble, and both take
-back what nobody has begun when the reader stops early.
+`map` and `as_completed` answer a stream of texts while it is read. They read at most
+`max_in_flight` texts ahead, so an endless one is no trouble, and cancel what no agent has begun
+when the reader stops early.
 """
 
 from __future__ import annotations
@@ -23,13 +22,16 @@ from concurrent.futures import Future, wait
 from types import TracebackType
 from typing import Any, Literal
 
-from tfdistill.agents.execution.executors import on_lane
-from tfdistill.agents.execution.stats import total_memory
+from tfdistill.agents.execution.executor import Executor, Job
+from tfdistill.agents.execution.future_counter import FutureCounter
+from tfdistill.agents.execution.stats import Counts, total_memory
 from tfdistill.agents.execution.work_queue import CLOSED
-from tfdistill.agents.executor_choice import check_count, open_executor
+from tfdistill.agents.execution.worker_executor import on_worker_thread
+from tfdistill.agents.executor_selection import check_executor, find_executor
 from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_text, check_texts
+from tfdistill.arguments.numeric import check_int
 
-__all__ = ["AgentPool", "as_completed", "in_order"]
+__all__ = ["AgentPool"]
 
 
 class AgentPool:
@@ -44,7 +46,8 @@ class AgentPool:
             same path, or on machines without it a copy that is sent there once.
         executor: "inline", "threads" or "ray"; "auto" tries the model for a fraction of a second
             and chooses (see `reason`). With "ray" a session that runs already is used and left
-            running; otherwise one is started here, and ended by `close`.
+            running; otherwise one is started here, and ended by `close`. An `Executor` of one's
+            own runs the agents in another way; it serves one pool.
         num_agents: How many agents, at least 1. More than cores is of no use for threads.
         chunk_size: How many texts an agent takes at once when many are waiting; "auto" measures
             and keeps the cost of handing over near a twentieth.
@@ -58,7 +61,7 @@ class AgentPool:
 
     Attributes:
         path: The folder, absolute.
-        executor: The way chosen: "inline", "threads" or "ray".
+        executor: Name of the executor chosen, such as "inline", "threads" or "ray".
         reason: Why, in words.
         num_agents: As given, or as last scaled.
         chunk_size: As given or measured.
@@ -75,41 +78,71 @@ class AgentPool:
         >>> from tfdistill.agents import AgentPool
         >>> with AgentPool("bundle/", num_agents=2) as pool:  # doctest: +SKIP
         ...     answers = pool.predict(["oil prices rose", "wheat harvest fell"])
+
+        An executor of one's own, here on the standard library's threads:
+
+        >>> import threading
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> from tfdistill.agents import Executor
+        >>> class StandardThreads(Executor):
+        ...     name = "standard threads"
+        ...
+        ...     def start(self, job):
+        ...         self._mine = threading.local()
+        ...         self._threads = ThreadPoolExecutor(
+        ...             job.num_agents,
+        ...             initializer=lambda: setattr(self._mine, "agent", job.open_agents(1)[0]),
+        ...         )
+        ...
+        ...     def submit(self, text):
+        ...         return self._threads.submit(self._answer, text)
+        ...
+        ...     def _answer(self, text):
+        ...         answer = self._mine.agent.answer(text)
+        ...         if isinstance(answer, Exception):
+        ...             raise answer
+        ...         return answer
+        ...
+        ...     def close(self, *, cancel, patience_s):
+        ...         self._threads.shutdown(cancel_futures=cancel)
+        >>> with AgentPool("bundle/", executor=StandardThreads()) as pool:  # doctest: +SKIP
+        ...     answers = pool.predict(["oil prices rose", "wheat harvest fell"])
     """
 
     def __init__(
         self,
         bundle: str | os.PathLike[str],
         *,
-        executor: str = "auto",
+        executor: str | Executor = "auto",
         num_agents: int = 2,
         chunk_size: int | Literal["auto"] = "auto",
         max_in_flight: int | None = None,
         threads_per_agent: int = 1,
         timeout_s: float | None = None,
     ) -> None:
+        check_executor(executor)
         if max_in_flight is not None:
-            check_count("max_in_flight", max_in_flight, hint=" or None")
-        opened = open_executor(
+            check_int(max_in_flight, argument="max_in_flight", at_least=1, hint="Or give None.")
+        job = Job(
             bundle,
-            executor=executor,
             num_agents=num_agents,
             chunk_size=chunk_size,
             threads_per_agent=threads_per_agent,
             timeout_s=timeout_s,
         )
-        self.path = opened.unit.path
-        self.executor = opened.name
-        self.reason = opened.reason
-        self.num_agents = num_agents
-        self.chunk_size = opened.chunk_size
-        self.threads_per_agent = opened.threads_per_agent
-        self.max_in_flight = max_in_flight or max(256, 4 * num_agents * opened.chunk_size)
-        self._slots = threading.Semaphore(self.max_in_flight)
-        self._executor = opened.executor
+        self._executor, self.reason = find_executor(executor, job)
+        self._executor.start(job)
+        self.path = job.path
+        self.executor = self._executor.name
+        self.num_agents = job.num_agents
+        self.chunk_size = self._executor.chunk_size
+        self.threads_per_agent = job.threads
+        self.max_in_flight = max_in_flight or max(256, 4 * num_agents * self.chunk_size)
+        self._room = threading.Semaphore(self.max_in_flight)
+        counted = self._executor.counts
+        self._counts: Counts = FutureCounter() if counted is None else counted
         # Also runs when a pool that nobody closed is collected, or the program ends.
-        self._finalizer = weakref.finalize(self, opened.shut_down, cancel=True, patience_s=5.0)
-        self._opened = opened
+        self._finalizer = weakref.finalize(self, self._executor.close, cancel=True, patience_s=5.0)
 
     def predict(self, texts: Iterable[str], *, return_exceptions: bool = False) -> list[Any]:
         """Answers all texts, in order: the same list as `Agent.predict`, sooner.
@@ -145,16 +178,19 @@ class AgentPool:
             RuntimeError: If the pool is closed, or its workers are gone for good.
         """
         check_text(text)
-        has_slot = self._slots.acquire(blocking=not on_lane())
+        self._check_open()
+        has_room = self._room.acquire(blocking=not on_worker_thread())
         try:
             future = self._executor.submit(text)
         except BaseException:
-            if has_slot:
-                self._slots.release()
+            if has_room:
+                self._room.release()
             raise
-        if has_slot:
-            slots = self._slots
-            future.add_done_callback(lambda _: slots.release())
+        if isinstance(self._counts, FutureCounter):
+            future = self._counts.follow(future)
+        if has_room:
+            room = self._room
+            future.add_done_callback(lambda _: room.release())
         return future
 
     def map(self, texts: Iterable[str], *, return_exceptions: bool = False) -> Iterator[Any]:
@@ -168,7 +204,7 @@ class AgentPool:
             An iterator over one answer per text.
         """
         self._check_open()
-        return in_order(
+        return _in_order(
             texts,
             submit=self.submit,
             window=self.max_in_flight,
@@ -185,7 +221,7 @@ class AgentPool:
             An iterator over pairs: the position of a text, and its future, which is done.
         """
         self._check_open()
-        return as_completed(texts, submit=self.submit, window=self.max_in_flight)
+        return _as_completed(texts, submit=self.submit, window=self.max_in_flight)
 
     def scale(self, num_agents: int) -> None:
         """Changes the number of agents while the pool goes on answering.
@@ -199,7 +235,7 @@ class AgentPool:
             ValueError: If `num_agents` is below 1.
             RuntimeError: If the pool is closed, answers inline, or new agents cannot start.
         """
-        check_count("num_agents", num_agents)
+        check_int(num_agents, argument="num_agents", at_least=1)
         self._executor.scale(num_agents)
         self.num_agents = num_agents
 
@@ -214,7 +250,7 @@ class AgentPool:
             counted once; None where the system does not say. "workers": each one's "pid",
             "state", "restarts", "private_bytes" and "shared_bytes", and with Ray "node", "name".
         """
-        counts = self._executor.queue
+        counts = self._counts
         workers = self._executor.describe()
         figures = counts.latencies.figures()
         return {
@@ -254,13 +290,13 @@ class AgentPool:
         )
 
     def _check_open(self) -> None:
-        if self._executor.queue.closed:
+        if not self._finalizer.alive:
             raise RuntimeError(CLOSED)
 
     def _shut(self, *, cancel: bool) -> None:
         # `detach` gives None to all but the first caller.
         if self._finalizer.detach() is not None:
-            self._opened.shut_down(cancel=cancel, patience_s=None)
+            self._executor.close(cancel=cancel, patience_s=None)
 
 
 _GATHER_S = 0.05
@@ -268,7 +304,7 @@ _GATHER_S = 0.05
 Submit = Callable[[str], "Future[Any]"]
 
 
-def in_order(
+def _in_order(
     texts: Iterable[str], *, submit: Submit, window: int, return_exceptions: bool
 ) -> Iterator[Any]:
     """Yields the answer of each text, in the order of the texts.
@@ -293,7 +329,7 @@ def in_order(
             future.cancel()
 
 
-def as_completed(
+def _as_completed(
     texts: Iterable[str], *, submit: Submit, window: int
 ) -> Iterator[tuple[int, Future[Any]]]:
     """Yields the position and the future of each text, as soon as its answer is there.

@@ -16,7 +16,7 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(tfdistill.__version__, package_name="tfdistill")
 def main() -> None:
-    """Distil a Keras model, compress it, prove the TFLite file, run a crew of agents."""
+    """Distil a Keras model, compress it, prove the TFLite file, run agents on it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

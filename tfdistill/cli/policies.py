@@ -31,7 +31,13 @@ __all__ = ["learn_policy"]
     "--requests", "file", type=click.Path(path_type=Path), help="JSON lines: text, values."
 )
 @click.option("--record", type=click.Path(path_type=Path), help="Recorded answers, if there are.")
-@click.option("--batch", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--requests-per-budget",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Requests in a row that share a budget.",
+)
 @click.option("--learner", type=click.Choice(["iql", "vdn", "qmix"]), default="vdn")
 @click.option("--steps", default=15_000, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, type=click.IntRange(min=0))
@@ -42,7 +48,7 @@ def learn_policy(
     budgets: tuple[float, ...],
     file: Path | None,
     record: Path | None,
-    batch: int,
+    requests_per_budget: int,
     learner: str,
     steps: int,
     seed: int,
@@ -55,7 +61,7 @@ def learn_policy(
     [start, end, label]. All tiers answer all of them once, into OUT/record.jsonl. OUT/policy_B is
     the policy for --budget B. `tfdistill report OUT` shows the table again.
 
-    Example: tfdistill learn-policy crew/ --requests labeled.jsonl --budget 0.5 --budget 1
+    Example: tfdistill learn-policy team/ --requests labeled.jsonl --budget 0.5 --budget 1
     """
     with told():
         from tfdistill import rl
@@ -68,7 +74,7 @@ def learn_policy(
             out,
             budgets=sorted(set(budgets)),
             learner_class=classes[learner],
-            requests=batch,
+            requests=requests_per_budget,
             steps=steps,
             seed=seed,
         ):

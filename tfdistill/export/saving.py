@@ -27,7 +27,7 @@ from tfdistill.export.convert.causal_lm import language_to_tflite
 from tfdistill.files.folder import check_place, replacing_folder
 from tfdistill.files.records import record_of
 from tfdistill.runtime.interpreter import Interpreter, Signature
-from tfdistill.runtime.kv_cache import TextCache, find_lengths
+from tfdistill.runtime.kv_cache import KVCache, find_lengths
 
 if TYPE_CHECKING:
     import keras
@@ -69,8 +69,8 @@ def compare_language_model(
         ValueError: If the file is not a language model's, or the text does not fit.
     """
     interpreter = Interpreter(path)
-    kinds = find_lengths(interpreter.signatures)
-    cache = TextCache(interpreter)
+    lengths = find_lengths(interpreter.signatures)
+    cache = KVCache(interpreter)
     ids = [int(token) for token in ids]
     if not 2 <= len(ids) <= cache.context_length:
         raise ValueError(
@@ -79,22 +79,18 @@ def compare_language_model(
         )
     expected = np.asarray(keras.ops.convert_to_numpy(model(np.array([ids]), training=False)))[0]
     rows = []
-    for kind, lengths in kinds.items():
-        for length, name in sorted(lengths.items()):
-            cache.clear()
-            found: list[np.ndarray] = []
-            places: list[int] = []
-            for start in range(0, len(ids), length):
-                part = ids[start : start + length]
-                logits = cache.call(name, part)
-                places += range(start, start + len(part)) if kind == "verify" else [
-                    start + len(part) - 1
-                ]  # fmt: skip
-                found.append(logits)
-            got, wanted = np.concatenate(found), expected[places]
-            same = np.argmax(got, axis=-1) == np.argmax(wanted, axis=-1)
-            error = float(np.abs(got - wanted).max())
-            rows.append(SignatureParity(name, error, float(np.mean(same))))
+    for length, name in sorted(lengths.items()):
+        cache.clear()
+        found: list[np.ndarray] = []
+        places: list[int] = []
+        for start in range(0, len(ids), length):
+            part = ids[start : start + length]
+            found.append(cache.call(name, part))
+            places.append(start + len(part) - 1)
+        got, wanted = np.concatenate(found), expected[places]
+        same = np.argmax(got, axis=-1) == np.argmax(wanted, axis=-1)
+        error = float(np.abs(got - wanted).max())
+        rows.append(SignatureParity(name, error, float(np.mean(same))))
     return rows
 
 
@@ -105,7 +101,6 @@ def save_language_bundle(
     tokenizer: tokenizers.Tokenizer,
     context_length: int = 256,
     prefill_lengths: Sequence[int] = (16, 64),
-    verify_length: int | None = None,
     quantize: str | None = "dynamic",
     cache: str = "float32",
     begin_id: int | None = None,
@@ -124,7 +119,6 @@ def save_language_bundle(
         tokenizer: What makes and reads the ids; it must have no id beyond the model's.
         context_length: As in `language_to_tflite`.
         prefill_lengths: As in `language_to_tflite`.
-        verify_length: As in `language_to_tflite`.
         quantize: As in `language_to_tflite`.
         cache: As in `language_to_tflite`.
         begin_id: Id that is put before each prompt, or None.
@@ -174,11 +168,10 @@ def save_language_bundle(
     ) as folder:
         file = language_to_tflite(
             plain, folder / "model.tflite", context_length=context_length,
-            prefill_lengths=prefill_lengths, verify_length=verify_length, quantize=quantize,
-            cache=cache,
+            prefill_lengths=prefill_lengths, quantize=quantize, cache=cache,
         )  # fmt: skip
         interpreter = Interpreter(file)
-        TextCache(interpreter).read([rows - 1])  # refuses logits that are not finite
+        KVCache(interpreter).read([rows - 1])  # refuses logits that are not finite
         (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         (folder / "card.md").write_text(_card(target.name, generation, file), encoding="utf-8")
         names = ("model.tflite", "tokenizer.json", "card.md")

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfdistill.distill.losses.divergence import kl
 from tfdistill.language.packing import IGNORED, next_tokens
 from tfdistill.runtime.interpreter import Interpreter
-from tfdistill.runtime.kv_cache import TextCache
+from tfdistill.runtime.kv_cache import KVCache
 
 __all__ = ["LanguageScores", "score_language_model"]
 
@@ -105,7 +105,7 @@ def _from_model(model: keras.Model) -> Callable[[tf.Tensor], Any]:
 
 def _from_file(path: str | os.PathLike[str], length: int) -> Callable[[tf.Tensor], Any]:
     try:
-        cache = TextCache(Interpreter(path))
+        cache = KVCache(Interpreter(path))
     except ValueError as error:
         raise ValueError(
             f"`model` must be a language model or the path of its .tflite file. Received: "

@@ -3,7 +3,7 @@ from .budget.baselines import (
     Oracle as Oracle,
     Rule as Rule,
     agreement as agreement,
-    best_guide as best_guide,
+    best_behavior_policy as best_behavior_policy,
     fixed_tier as fixed_tier,
     knn as knn,
     random_mix as random_mix,

@@ -1,3 +1,3 @@
 from .benchmark import Measurement as Measurement, measure as measure
 from .interpreter import Interpreter as Interpreter
-from .kv_cache import TextCache as TextCache
+from .kv_cache import KVCache as KVCache

@@ -1,4 +1,4 @@
-"""A text that is being read or written: its tokens, and the keys and values computed for them.
+"""The KV cache of a language model: the keys and values of the tokens of a text.
 
 The `.tflite` file is a function without memory. It reads this cache and returns the rows of the
 new tokens alone, which are put into their slots here; handing the whole cache out and in again
@@ -14,7 +14,7 @@ import numpy as np
 
 from tfdistill.runtime.interpreter import Interpreter, Signature
 
-__all__ = ["TextCache", "find_lengths"]
+__all__ = ["KVCache", "find_lengths"]
 
 _NAME = re.compile(r"(decode|prefill|verify)(?:_(\d+))?")
 _INPUTS = {"ids", "positions", "keys", "values", "last"}
@@ -22,32 +22,32 @@ _SCALES = {"key_scales", "value_scales"}  # of a cache in 8 bits, one for each r
 _OUTPUTS = {"logits", "new_keys", "new_values"}
 
 
-def find_lengths(signatures: Mapping[str, Signature]) -> dict[str, dict[int, str]]:
-    """Sorts the signatures of a language model by kind and by tokens per call.
+def find_lengths(signatures: Mapping[str, Signature]) -> dict[int, str]:
+    """Sorts the signatures of a language model by tokens per call.
 
     Args:
-        signatures: The signatures of a file.
+        signatures: The signatures of a file. "verify" signatures, which earlier versions wrote
+            for speculative decoding, are checked and left out.
 
     Returns:
-        Names by length, under "prefill" (logits of one position; "decode" is that of length 1)
-        and "verify" (logits of all positions).
+        Names by length; "decode" is that of length 1.
 
     Raises:
         ValueError: If they are not those of a language model.
     """
-    found: dict[str, dict[int, str]] = {"prefill": {}, "verify": {}}
+    found: dict[int, str] = {}
     shapes = set()
     for name, signature in signatures.items():
         match = _NAME.fullmatch(name)
         named = set(signature.inputs) in (_INPUTS, _INPUTS | _SCALES)
         if not match or not named or set(signature.outputs) != _OUTPUTS:
             raise ValueError(f"signature {name!r} is not one of a language model")
-        length = signature.inputs["ids"].shape[0]
-        found["verify" if match[1] == "verify" else "prefill"][length] = name
+        if match[1] != "verify":
+            found[signature.inputs["ids"].shape[0]] = name
         for store in ("keys", "values"):
             spec = signature.inputs[store]
             shapes.add((spec.shape, spec.dtype, len(signature.inputs)))
-    if 1 not in found["prefill"] or len(shapes) != 1 or len(next(iter(shapes))[0]) != 4:
+    if 1 not in found or len(shapes) != 1 or len(next(iter(shapes))[0]) != 4:
         raise ValueError("there is no decode signature, or the caches differ")
     return found
 
@@ -69,7 +69,7 @@ def rounded_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(rows / np.where(scales > 0, scales, 1.0)).astype(np.int8), scales
 
 
-class TextCache:
+class KVCache:
     """Feeds tokens to a language model and remembers what was computed.
 
     Its memory is fixed: the slots of the file's cache, in float32 or, if the file was exported
@@ -87,7 +87,7 @@ class TextCache:
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
         self._names = find_lengths(interpreter.signatures)
-        inputs = interpreter.signatures[self._names["prefill"][1]].inputs
+        inputs = interpreter.signatures[self._names[1]].inputs
         shape = inputs["keys"].shape
         self._stores = {
             name: np.zeros(inputs[name].shape, inputs[name].dtype)
@@ -96,21 +96,14 @@ class TextCache:
         self.context_length = shape[2]
         self.ids: list[int] = []
 
-    @property
-    def verify_length(self) -> int:
-        """Most tokens that one call answers with the logits of all of them; 0 if none does."""
-        return max(self._names["verify"], default=0)
-
     def clear(self) -> None:
         """Forgets the text."""
         self.ids = []
 
-    def cut(self, length: int) -> None:
-        """Forgets all but the first tokens; their slots are written over later."""
-        del self.ids[length:]
+    def shift_context(self, *, room: int) -> None:
+        """Forgets the older half of the text where fewer slots than `room` are free.
 
-    def slide(self, *, room: int) -> None:
-        """Makes room: if fewer slots are free, the newer half of the text is read again alone.
+        The newer half is read again from position 0, because keys depend on their positions.
 
         Args:
             room: Slots that are needed, at most half of all.
@@ -138,31 +131,9 @@ class TextCache:
         while at < len(ids):
             length = self._best_length(len(ids) - at)
             part = ids[at : at + length]
-            logits = self._run(self._names["prefill"][length], part, length)[0]
+            logits = self._run(self._names[length], part, length)[0]
             at += len(part)
         return logits
-
-    def verify(self, ids: Sequence[int]) -> np.ndarray:
-        """Reads further tokens in one call and returns the logits behind each of them.
-
-        Args:
-            ids: Between 1 and `verify_length` tokens.
-
-        Returns:
-            float32 `[len(ids), V]`.
-
-        Raises:
-            ValueError: If the file has no such signature or there is not enough room.
-        """
-        self._check_room(ids)
-        fitting = [length for length in self._names["verify"] if length >= len(ids)]
-        if not fitting:
-            raise ValueError(
-                f"`ids` must be at most {self.verify_length} tokens. Received: {len(ids)} tokens. "
-                "Export the model with a larger verify_length."
-            )
-        length = min(fitting)
-        return self._run(self._names["verify"][length], ids, length)[: len(ids)]
 
     def call(self, name: str, ids: Sequence[int]) -> np.ndarray:
         """Reads further tokens by one signature, for what compares them.
@@ -172,11 +143,10 @@ class TextCache:
             ids: At most as many tokens as it takes.
 
         Returns:
-            float32 `[1, V]`, or `[len(ids), V]` of a verify signature.
+            Logits of the token behind the last one, float32 `[1, V]`.
         """
         length = self._interpreter.signatures[name].inputs["ids"].shape[0]
-        logits = self._run(name, ids, length)
-        return logits[: len(ids)] if name in self._names["verify"].values() else logits
+        return self._run(name, ids, length)
 
     def _check_room(self, ids: Sequence[int]) -> None:
         free = self.context_length - len(self.ids)
@@ -188,7 +158,7 @@ class TextCache:
 
     def _best_length(self, left: int) -> int:
         """Picks the largest length that is filled, or the smallest that holds the rest."""
-        lengths = sorted(self._names["prefill"])
+        lengths = sorted(self._names)
         filled = [length for length in lengths if length <= left]
         larger = [length for length in lengths if length > left]
         # One half-empty call is cheaper than several short ones.

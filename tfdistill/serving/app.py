@@ -2,12 +2,10 @@
 
 =======================  ==========================================================================
 `GET /`                  the page to try it by hand
-`POST /predict`          answers, see `exchange.py`
+`POST /predict`          answers, as JSON
 `GET /health`            200 while a replica answers, with what is served; 503 otherwise
 `GET /metrics`           figures for Prometheus
 =======================  ==========================================================================
-
-What goes over the wire: a JSON request in, a JSON response out, and nothing that can surprise.
 
 ```
 POST /predict  {"text": "oil prices rose"}       →  {"answer": {"label": …}}
@@ -15,8 +13,6 @@ POST /predict  {"texts": ["oil rose", ""]}       →  {"answers": [{"label": …
 ```
 
 An error of one text stands in its place; a request that cannot be read is refused as a whole.
-
-What `/metrics` shows, in the format of Prometheus.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from typing import Any
 
 from tfdistill.serving import page
 
-__all__ = ["Metrics", "RefusedError", "Routes", "parse_request", "response_of", "to_plain"]
+__all__ = ["RefusedError", "Routes", "parse_request", "response_of", "to_plain"]
 
 
 class Routes:
@@ -59,7 +55,7 @@ class Routes:
         self._max_request_bytes = max_request_bytes
         self._most_texts = most_texts
         self._timeout_s = timeout_s
-        self._metrics = Metrics()
+        self._metrics = _Metrics()
 
     async def respond(self, request: Any) -> Any:
         """Returns the response.
@@ -251,7 +247,7 @@ def response_of(answers: Sequence[Any], *, single: bool) -> tuple[int, dict[str,
 
 
 def to_plain(answer: Any) -> dict[str, Any]:
-    """Turns an answer of a unit, or the error in its place, into JSON's own types.
+    """Turns an answer, or the error in its place, into JSON's own types.
 
     Args:
         answer: A dataclass such as `Prediction`, a result with `to_json()` such as a team's, or
@@ -290,7 +286,7 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Metrics:
+class _Metrics:
     """Counts the requests of one server, in a registry of its own.
 
     Attributes:

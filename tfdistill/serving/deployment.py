@@ -29,7 +29,7 @@ def make_application(
     """Returns the Serve application that answers with what a folder holds.
 
     Args:
-        folder: As `ray_worker.ship` returns it.
+        folder: As `actors.ship` returns it.
         package_root: The folder of the package `tfdistill`.
         num_replicas: Processes that answer.
         max_batch_size: Most texts in one batch.
@@ -66,9 +66,9 @@ def make_application(
                 digest=folder["digest"],
                 packed=lambda: ray.get(folder["packed"][0]),
             )
-            self._unit = servable.open_unit(path)
+            self._servable = servable.open_servable(path)
             self._answer_of, self._to_plain = servable.answer_of, to_plain
-            self._thread = ThreadPoolExecutor(max_workers=1)  # a unit takes one caller at a time
+            self._thread = ThreadPoolExecutor(max_workers=1)  # one caller at a time
             self._began: float | None = None
 
         @serve.batch(max_batch_size=max_batch_size, batch_wait_timeout_s=batch_wait_s)
@@ -91,7 +91,7 @@ def make_application(
 
         def _plain(self, text: str) -> dict[str, Any]:
             try:
-                return self._to_plain(self._answer_of(self._unit, text))
+                return self._to_plain(self._answer_of(self._servable, text))
             except TypeError as error:  # an answer that no JSON can hold
                 return self._to_plain(error)
 
@@ -104,8 +104,8 @@ def make_application(
 
         def describe(self) -> dict[str, Any]:
             return {
-                "name": self._unit.path.name,
-                "labels": list(getattr(self._unit, "labels", ())),
+                "name": self._servable.path.name,
+                "labels": list(getattr(self._servable, "labels", ())),
             }
 
     @serve.deployment(

@@ -16,7 +16,7 @@ _PAGE = """<!doctype html>
 <title>tfdistill</title>
 <link rel="stylesheet" href="page.css">
 <main>
-  <h1>tfdistill <small id="unit"></small></h1>
+  <h1>tfdistill <small id="servable"></small></h1>
   <form id="form">
     <label for="text">Text</label>
     <textarea id="text" rows="3" autofocus placeholder="wheat exports fell"></textarea>
@@ -124,7 +124,7 @@ async function ask(text) {
     const content = await response.json();
     find("state").textContent = `${Math.round(performance.now() - start)} ms`;
     if (content.error) throw new Error(content.error.message);
-    if (content.answer.probabilities) showClass(content.answer, unit.labels ?? []);
+    if (content.answer.probabilities) showClass(content.answer, servable.labels ?? []);
     else showFields(content.answer.answer ?? content.answer, text);
     if (Array.isArray(content.answer.trace)) showTrace(content.answer.trace, text);
     document.body.dataset.done = "yes";
@@ -133,14 +133,14 @@ async function ask(text) {
     document.body.dataset.done = "error";
   }
 }
-let unit = {};
+let servable = {};
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
   ask(find("text").value);
 });
 fetch("health").then((response) => response.json()).then((health) => {
-  unit = health;
-  find("unit").textContent = health.name;
+  servable = health;
+  find("servable").textContent = health.name;
   const text = new URLSearchParams(location.search).get("text");
   if (text !== null) {
     find("text").value = text;

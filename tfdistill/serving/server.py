@@ -8,10 +8,10 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-from tfdistill.agents.execution.servable import open_unit
-from tfdistill.agents.executor_choice import check_count
+from tfdistill.agents.execution.servable import open_servable
 from tfdistill.agents.on_ray import actors
 from tfdistill.agents.on_ray.worker_process import last_line
+from tfdistill.arguments.numeric import check_int
 from tfdistill.cluster import session
 
 __all__ = ["Server"]
@@ -72,8 +72,8 @@ class Server:
             ("max_request_bytes", max_request_bytes),
             ("most_texts", most_texts),
         ):
-            check_count(name, count)
-        folder = open_unit(path).path  # a bad folder is an error here, not in a worker's log
+            check_int(count, argument=name, at_least=1)
+        folder = open_servable(path).path  # a bad folder is an error here, not in a worker's log
         check_port(host, port)
         serve = import_serve()
         self.url = f"http://{host}:{port}"

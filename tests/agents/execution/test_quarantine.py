@@ -7,7 +7,7 @@ from tfdistill.agents.execution.work_queue import WorkItem, WorkQueue
 
 
 @pytest.mark.parametrize(
-    ("quick", "charges", "wanted"),
+    ("quick", "failed_attempts", "wanted"),
     [
         ([True] * 4, 4, None),
         ([True] * 5, 5, "quarantined"),
@@ -16,22 +16,22 @@ from tfdistill.agents.execution.work_queue import WorkItem, WorkQueue
         ([False] * 20, 20, "given up"),
     ],
 )
-def test_verdict_follows_the_rule(quick: list[bool], charges: int, wanted: str | None):
+def test_outcome_follows_the_rule(quick: list[bool], failed_attempts: int, wanted: str | None):
     item = WorkItem("text")
     for each in quick:
-        quarantine.charge(item, quick=each)
+        quarantine.count_attempt(item, quick=each)
 
-    verdict = quarantine.verdict(item)
+    outcome = quarantine.outcome(item)
 
-    assert item.charges == charges
-    assert (wanted in str(verdict)) if wanted else verdict is None
+    assert item.failed_attempts == failed_attempts
+    assert (wanted in str(outcome)) if wanted else outcome is None
 
 
-def test_suspects_go_back_in_front_and_come_out_one_by_one():
+def test_possible_poison_messages_go_back_in_front_and_come_out_one_by_one():
     queue = WorkQueue(workers=1)
     for text in "abc":
         queue.put(text)
-    quarantine.suspect(queue.take(2), queue)
+    quarantine.retry_in_isolation(queue.take(2), queue)
 
     assert [[item.text for item in queue.take(9)] for _ in range(3)] == [["a"], ["b"], ["c"]]
 

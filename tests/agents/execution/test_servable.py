@@ -12,10 +12,10 @@ from tfdistill.agents.execution.stats import Latencies
 
 
 def test_folder_without_a_kind_is_a_bundle(bundle: Path):
-    unit = servable.open_unit(bundle)
+    opened = servable.open_servable(bundle)
 
-    assert isinstance(unit, Agent)
-    assert unit.path == bundle.resolve()
+    assert isinstance(opened, Agent)
+    assert opened.path == bundle.resolve()
 
 
 def test_kind_of_the_manifest_says_who_opens_the_folder(
@@ -25,7 +25,7 @@ def test_kind_of_the_manifest_says_who_opens_the_folder(
     monkeypatch.setitem(servable._OPENERS, "echo", ("os.path", "join"))
     monkeypatch.setattr("os.path.join", lambda path, threads: ("opened", path, threads))
 
-    opened: Any = servable.open_unit(tmp_path, threads=3)
+    opened: Any = servable.open_servable(tmp_path, threads=3)
 
     assert opened == ("opened", tmp_path, 3)
 
@@ -34,7 +34,7 @@ def test_unknown_kind_is_refused(tmp_path: Path):
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "swarm"}))
 
     with pytest.raises(ValueError, match=r"a kind in \['bundle', .*'team'\].*kind='swarm'"):
-        servable.open_unit(tmp_path)
+        servable.open_servable(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000, "\xff"])
@@ -42,7 +42,7 @@ def test_folder_with_a_damaged_manifest_is_no_bundle(tmp_path: Path, content: st
     (tmp_path / "manifest.json").write_text(content, encoding="latin-1")
 
     with pytest.raises(ValueError, match="manifest.json"):
-        servable.open_unit(tmp_path)
+        servable.open_servable(tmp_path)
 
 
 def test_ctrl_c_is_not_the_fault_of_a_text(bundle: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from shared_fixtures.own_executors import GivenWorkers
 
 from tfdistill.agents import Agent, AgentPool, TextTimeoutError
 from tfdistill.agents.execution import thread_worker
-from tfdistill.agents.execution.executors import LaneExecutor
-from tfdistill.agents.execution.thread_worker import ThreadLane
+from tfdistill.agents.execution.thread_worker import ThreadWorker
+
+
+class Clock:
+    """What a thread worker takes for the time; it moves when an agent begins to hang."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 class BadAgent:
@@ -24,8 +32,8 @@ class BadAgent:
 
     path = Path("nowhere")
 
-    def __init__(self, release: threading.Event) -> None:
-        self.release = release
+    def __init__(self, release: threading.Event, clock: Clock) -> None:
+        self.release, self.clock = release, clock
         self.seen: list[str] = []
 
     def answer(self, text: str) -> Any:
@@ -35,9 +43,8 @@ class BadAgent:
         if text == "panic":
             raise BaseException("a panic")
         if text == "hang":
+            self.clock.now += 60.0
             self.release.wait(60)
-        if text == "slow":
-            time.sleep(0.4)
         return text.upper()
 
     def sample_text(self) -> str | None:
@@ -54,22 +61,27 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
-def executor_of(release: threading.Event, *, timeout_s: float | None, lanes: int = 1) -> Any:
-    return LaneExecutor(
-        [
-            ThreadLane(BadAgent(release), timeout_s=timeout_s, reopen=lambda: BadAgent(release))
-            for _ in range(lanes)
-        ],
-        chunk_size=4,
-        name="test",
+@pytest.fixture
+def executor_of(
+    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[float | None], GivenWorkers]:
+    """Makes an executor with one agent, whose timeout no slow machine can reach."""
+    clock = Clock()
+    monkeypatch.setattr(thread_worker, "time", clock)
+
+    def opened() -> BadAgent:
+        return BadAgent(release, clock)
+
+    return lambda timeout_s: GivenWorkers(
+        [ThreadWorker(opened(), timeout_s=timeout_s, reopen=opened)], chunk_size=4
     )
 
 
 @pytest.mark.parametrize("timeout_s", [None, 30.0])
 def test_agent_that_raises_spoils_its_own_text_only(
-    release: threading.Event, timeout_s: float | None
+    executor_of: Callable[..., Any], timeout_s: float | None
 ):
-    executor = executor_of(release, timeout_s=timeout_s)
+    executor = executor_of(timeout_s)
     futures = {text: executor.submit(text) for text in ("a", "raise", "b", "panic", "c")}
 
     assert [futures[text].result(10) for text in "abc"] == ["A", "B", "C"]
@@ -80,8 +92,8 @@ def test_agent_that_raises_spoils_its_own_text_only(
     executor.close(cancel=False)
 
 
-def test_text_that_hangs_is_given_up_and_the_rest_goes_on(release: threading.Event):
-    executor = executor_of(release, timeout_s=0.2)
+def test_text_that_hangs_is_given_up_and_the_rest_goes_on(executor_of: Callable[..., Any]):
+    executor = executor_of(0.2)
     futures = [executor.submit(text) for text in ["a", "b", "hang", "c", "d", "hang", "e"]]
 
     answers = [future.exception(20) or future.result() for future in futures]
@@ -96,22 +108,28 @@ def test_text_that_hangs_is_given_up_and_the_rest_goes_on(release: threading.Eve
     assert (executor.queue.completed, executor.queue.failed) == (7, 2)
 
 
-def test_answer_that_comes_after_the_timeout_counts_for_nothing(release: threading.Event):
-    executor = executor_of(release, timeout_s=0.1)
-    late = executor.submit("slow")
+def test_answer_that_comes_after_the_timeout_counts_for_nothing(
+    release: threading.Event, executor_of: Callable[..., Any]
+):
+    executor = executor_of(0.1)
+    late = executor.submit("hang")
 
     assert isinstance(late.exception(10), TextTimeoutError)
-    time.sleep(0.5)  # the agent has answered by now
     assert executor.submit("a").result(10) == "A"
-    assert (executor.queue.submitted, executor.queue.completed) == (2, 2)
+    ((helper,),) = [each.worker._left_behind for each in executor._slots]
+    release.set()
+    helper._thread.join(10)  # it has answered, and ends because nobody waits
+    assert not helper.is_alive()
+    assert executor.submit("a").result(10) == "A"
+    assert (executor.queue.submitted, executor.queue.completed) == (3, 3)
     executor.close(cancel=False)
 
 
-def test_too_many_hanging_threads_end_the_lane_and_hang_nobody(
-    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+def test_too_many_hanging_threads_end_the_worker_and_hang_nobody(
+    executor_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(thread_worker, "_MOST_LEFT_BEHIND", 2)
-    executor = executor_of(release, timeout_s=0.1)
+    executor = executor_of(0.1)
     futures = [executor.submit(text) for text in ("hang", "hang", "a")]
 
     assert [type(each.exception(20)) for each in futures[:2]] == [TextTimeoutError] * 2

@@ -40,10 +40,10 @@ def test_returned_items_are_first_in_the_old_order():
     assert texts_of(queue.take(4)) == ["0", "1", "2", "3"]
 
 
-def test_suspect_is_always_handed_out_alone():
+def test_possible_poison_message_is_always_handed_out_alone():
     queue = filled(5)
     batch = queue.take(3)
-    batch[1].suspect = True
+    batch[1].possible_poison = True
     queue.put_back(batch)
 
     assert [texts_of(queue.take(5)) for _ in range(3)] == [["0"], ["1"], ["2", "3", "4"]]
@@ -167,7 +167,7 @@ def test_nothing_is_lost_or_doubled_when_workers_give_texts_back(seed: int):
                 index = int(item.text)
                 if fails[index] > 0:
                     fails[index] -= 1
-                    item.suspect = True
+                    item.possible_poison = True
                     returned.append(item)
                 else:
                     answers.append(index)

@@ -1,4 +1,4 @@
-"""A generating agent and its file: parity per signature, seeds, streaming, sliding, bad input."""
+"""A generating agent and its file: parity per signature, seeds, streaming, bad input."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from tfdistill.agents import Agent, AgentPool, Generator
-from tfdistill.agents.generation.sampling import next_probabilities
-from tfdistill.agents.generation.speculative import accept
 from tfdistill.export import compare_language_model, language_to_tflite, save_language_bundle
 from tfdistill.language import write
 from tfdistill.students import causal_lm
@@ -21,7 +19,7 @@ def test_every_signature_of_a_float_file_equals_the_model(bundles, model, rng):
     ids = rng.integers(0, 257, CONTEXT)
     rows = compare_language_model(model, bundles[0] / "model.tflite", ids)
 
-    assert [row.signature for row in rows] == ["decode", "prefill_8", "verify_4"]
+    assert [row.signature for row in rows] == ["decode", "prefill_8"]
     # float32 sums in another order; the logits are of size 10.
     assert max(row.max_error for row in rows) < 1e-4
     assert {row.agreement for row in rows} == {1.0}
@@ -107,51 +105,6 @@ def test_an_agent_in_a_pool_answers_with_the_bundles_settings(generator):
     generator.run_blank()
 
 
-def test_speculation_draws_from_the_larger_models_distribution_exactly():
-    p, q = np.array([0.5, 0.3, 0.2, 0.0]), np.array([0.1, 0.2, 0.3, 0.4])
-    grid = (np.arange(400) + 0.5) / 400  # the two uniforms, integrated over a grid
-    found = np.zeros(4)
-    for token in range(4):
-        for u in grid:
-            for v in grid[::10]:
-                first = accept([token], [q], [p, p], [u, v])[0]
-                found[first] += q[token] / (400 * 40)
-
-    # The grid's own error: one cell of 400 for each of the draft's four tokens, and of 40 for v.
-    np.testing.assert_allclose(found, p, atol=0.03)
-    assert found[3] == 0.0
-
-
-def test_a_draft_leaves_greedy_text_as_it_is(bundles, generator):
-    pair = Generator(bundles[0], draft=bundles[1])
-    settings = {"max_new_tokens": 2 * CONTEXT, "temperature": 0.0}
-    # Up to the first slide both read the same text from the same positions.
-    first = len("abc") + CONTEXT // 2
-    assert pair.generate("abc", **settings)[:first] == generator.generate("abc", **settings)[:first]
-
-
-def test_a_draft_leaves_the_distribution_as_it_is(bundles, model, tokenizer):
-    pair = Generator(bundles[0], draft=bundles[1])
-    ids = tokenizer.encode("ab").ids
-    second = []
-    for seed in range(600):
-        rng = np.random.default_rng(seed)
-        tokens = pair._pair.tokens(ids, uniforms=rng, sampling={"temperature": 0.5, "top_k": 3})
-        second.append([next(tokens), next(tokens)])
-    first = np.bincount(np.array(second)[:, 0], minlength=257) / 600
-    logits = model(np.array([ids])).numpy()[0, -1]
-    expected = next_probabilities(logits, temperature=0.5, top_k=3)
-
-    # Four standard deviations of a share of 600 draws are 0.082 at most.
-    np.testing.assert_allclose(first, expected, atol=0.082)
-    best = int(np.argmax(first))
-    after = np.array([b for a, b in second if a == best])
-    logits = model(np.array([[*ids, best]])).numpy()[0, -1]
-    expected = next_probabilities(logits, temperature=0.5, top_k=3)
-    found = np.bincount(after, minlength=257) / len(after)
-    np.testing.assert_allclose(found, expected, atol=2 / np.sqrt(len(after)))
-
-
 @pytest.mark.parametrize(
     ("prompt", "error", "message"),
     [
@@ -179,8 +132,6 @@ def test_bundles_of_the_wrong_kind_are_told(bundles, tmp_path):
         Generator(tmp_path)
     with pytest.raises(FileNotFoundError, match="`path` must be an existing bundle folder"):
         Generator(tmp_path / "none")
-    with pytest.raises(ValueError, match="`bundle` must have a verify signature"):
-        Generator(bundles[1], draft=bundles[0])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +153,7 @@ def test_a_manifest_that_says_nonsense_is_told(bundles, tmp_path, generation):
     ("changes", "message"),
     [
         ({"quantize": "int2"}, "`quantize` must be one of"),
-        ({"prefill_lengths": [99]}, "`prefill_lengths` and `verify_length` must be in"),
+        ({"prefill_lengths": [99]}, "`prefill_lengths` must be in"),
         ({"end_ids": [999]}, "must have ids below 257"),
         ({"chat_format": "jinja"}, "`chat_format` must be one of"),
     ],

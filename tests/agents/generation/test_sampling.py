@@ -38,6 +38,9 @@ def test_top_p_reached_exactly_takes_no_token_more():
     assert keep_top_p(np.array([0.1, 0.2, 0.3, 0.4]), 0.7).tolist() == pytest.approx(
         [0, 0, 3 / 7, 4 / 7]
     )
+    # Eight tenths sum to 0.7999999999999999, which is 0.8 but for the rounding of the sum.
+    assert np.cumsum(np.full(10, 0.1))[7] < 0.8
+    assert np.count_nonzero(keep_top_p(np.full(10, 0.1), 0.8)) == 8
     assert keep_top_p(np.array([0.5, 0.5]), 1e-9).tolist() == [1, 0]
     assert keep_top_p(np.array([0.6, 0.4]), 1.0).tolist() == pytest.approx([0.6, 0.4])
 
@@ -55,15 +58,20 @@ def test_draw_inverts_the_cumulative_distribution():
     assert [draw(probabilities, u) for u in (0.0, 0.2499, 0.25, 1 - 1e-16)] == [1, 1, 2, 2]
 
 
+def test_a_uniform_that_was_rounded_up_to_1_draws_the_last_possible_token():
+    assert np.float32(1 - 1e-9) == 1.0  # as a generator of float32 numbers may give it
+    assert draw(np.array([0.0, 0.25, 0.75, 0.0]), 1.0) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"temperature": -0.1}, ValueError, "`temperature` must be a float of at least 0"),
-        ({"temperature": "hot"}, TypeError, "`temperature` must be a float of at least 0"),
+        ({"temperature": -0.1}, ValueError, r"`temperature` must be a number in \[0, inf\)"),
+        ({"temperature": "hot"}, TypeError, r"`temperature` must be a number in \[0, inf\)"),
         ({"top_k": 0}, ValueError, "`top_k` must be an int of at least 1"),
         ({"top_k": 1.5}, TypeError, "`top_k` must be an int of at least 1"),
-        ({"top_p": 0.0}, ValueError, r"`top_p` must be a float in \(0, 1\]"),
-        ({"top_p": "all"}, TypeError, r"`top_p` must be a float in \(0, 1\]"),
+        ({"top_p": 0.0}, ValueError, r"`top_p` must be a number in \(0, 1\]"),
+        ({"top_p": "all"}, TypeError, r"`top_p` must be a number in \(0, 1\]"),
         ({"max_new_tokens": 0}, ValueError, "`max_new_tokens` must be an int of at least 1"),
         ({"seed": None}, TypeError, "`seed` must be an int of at least 0"),
     ],

@@ -15,11 +15,11 @@ from hypothesis import given
 from tfdistill.agents import (
     AgentPool,
     Answer,
-    FrameWriter,
     Message,
     Plan,
     PlanError,
     Question,
+    SlotWriter,
     Span,
     Step,
     Team,
@@ -58,7 +58,7 @@ def team_folder(bundles: tuple[Path, Path], tokenizer: Any, tmp_path_factory: An
     to_tflite({"all": keras.Model(ids, outputs)}, scratch / "model.tflite", quantize=None)
     tokenizer.save(str(scratch / "tokenizer.json"))
     head = {"file": "small", "tier": "small", "signature": "all"}
-    writer = {"agent": "writer", "bundle": "writer", "label": "topic", "spans": "things"}
+    writer = {"agent": "slot_writer", "bundle": "writer", "label": "topic", "spans": "things"}
     team = save_team(
         scratch / "crew",
         plan=PLAN,
@@ -82,7 +82,7 @@ def team_folder(bundles: tuple[Path, Path], tokenizer: Any, tmp_path_factory: An
 
 
 def test_the_writer_continues_the_frame_and_says_how_much_of_it_it_said(bundles, generator):
-    answer = FrameWriter(bundles[0], label="topic", spans="things").answer(QUESTION)
+    answer = SlotWriter(bundles[0], label="topic", spans="things").answer(QUESTION)
 
     expected = generator.generate("oil; kind of = crude:", max_new_tokens=5, temperature=0.0)
     assert answer.value == expected.strip()
@@ -90,7 +90,7 @@ def test_the_writer_continues_the_frame_and_says_how_much_of_it_it_said(bundles,
 
 
 def test_a_frame_that_is_longer_than_the_context_is_this_agents_error(bundles):
-    writer = FrameWriter(bundles[0], label="topic", spans="things")
+    writer = SlotWriter(bundles[0], label="topic", spans="things")
     text = "x" * 40
     question = Question("note", text, 0, {"topic": "oil", "things": (Span(0, 40, "kind"),)})
     with pytest.raises(ValueError, match="`prompt` must be shorter than the context of 24"):
@@ -98,7 +98,7 @@ def test_a_frame_that_is_longer_than_the_context_is_this_agents_error(bundles):
 
 
 def test_spans_that_lie_outside_the_text_are_left_out(bundles):
-    writer = FrameWriter(bundles[0], label="topic", spans="things")
+    writer = SlotWriter(bundles[0], label="topic", spans="things")
     spans = Span(-4, -2, "a"), Span(0, 5, "kind_of"), Span(9, 99, "b")
     outside = replace(QUESTION, inputs={"topic": "oil", "things": spans})
     assert writer.answer(outside) == writer.answer(QUESTION)
@@ -158,7 +158,7 @@ def test_nothing_is_written_about_what_was_given_up():
 
 
 def test_a_step_that_does_not_read_what_its_writer_needs_is_refused(bundles):
-    writer = FrameWriter(bundles[0], label="intent", spans="things", expected_ms=3.0)
+    writer = SlotWriter(bundles[0], label="intent", spans="things", expected_ms=3.0)
     assert writer.expected_ms == 3.0
     agents = {
         "topic": [Fixed("a", "oil", kind="label")],
@@ -183,7 +183,7 @@ def test_a_team_writes_alike_alone_on_threads_and_from_its_trace(team_folder):
     assert replay(trace).values == alone[0].values
     (note,) = [message for message in trace.messages if message.field == "note"]
     assert Message.from_json(note.to_json()) == note
-    assert repr(team.members["note"][0]).startswith("FrameWriter('writer', ")
+    assert repr(team.members["note"][0]).startswith("SlotWriter('writer', ")
 
 
 @pytest.mark.ray

@@ -71,7 +71,8 @@ def crew(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def learned(crew: Path) -> Path:
     out = crew.parent / "run"
-    arguments = ("--requests", crew.parent / "labeled.jsonl", "--batch", 10, "--steps", 640)
+    arguments = ("--requests", crew.parent / "labeled.jsonl", "--requests-per-budget", 10)
+    arguments += ("--steps", 640)
     result = run("learn-policy", crew, *arguments, "--budget", 0.3, "--out", out)
     assert result.exit_code == 0, result.output
     return out
@@ -102,6 +103,24 @@ def deployed(crew: Path, learned: Path) -> Path:
     budget = Budget(calls={"teacher": 3}, requests=10)
     deploy_policy(crew, learned / "policy_0.3", path, budget=budget)
     return path
+
+
+def test_a_budget_for_a_tier_that_the_team_has_not_is_refused_and_nothing_is_written(
+    crew: Path, learned: Path, deployed: Path, tmp_path: Path
+):
+    message = r"which are \('tiny', 'teacher'\).*no agent is of the tier 'expert'"
+    wrong = Budget(calls={"expert": 0}, requests=10)
+    with pytest.raises(ValueError, match=message):
+        deploy_policy(crew, learned / "policy_0.3", tmp_path / "new", budget=wrong)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=message):
+        open_team(crew, budget=wrong)
+    folder = Path(shutil.copytree(deployed, tmp_path / "team"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["budget"]["calls"] = {"expert": 0}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=message):
+        AgentPool(folder, executor="threads", num_agents=1)
 
 
 def calls_of(path: Path, executor: str) -> list[int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import queue
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -184,10 +187,29 @@ def failures(result: TeamResult) -> list[str]:
     return [entry.error for entry in result.trace.entries if hasattr(entry, "error")]
 
 
-def test_an_agent_that_hangs_is_given_up_and_not_asked_again_while_it_hangs():
-    release = threading.Event()
+def test_an_agent_that_hangs_is_given_up_and_not_asked_again_while_it_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    release, hangs = threading.Event(), threading.Event()
+
+    class Box(queue.Queue):
+        """Waits for an answer as long as it takes, unless the agent has begun to hang."""
+
+        def get(self, timeout: float) -> Any:  # type: ignore[override]
+            while not hangs.is_set():
+                with contextlib.suppress(queue.Empty):
+                    return super().get(timeout=0.01)
+            hangs.clear()
+            raise queue.Empty
+
+    def hang(_: Question) -> Any:
+        hangs.set()
+        release.wait(60)
+
+    queues = SimpleNamespace(SimpleQueue=Box, Empty=queue.Empty)
+    monkeypatch.setattr("tfdistill.agents.team.member.queue", queues)
     agents = crew()
-    agents["intent"][0].act = lambda q: release.wait(30)
+    agents["intent"][0].act = hang
     result = run(Team(agents=agents, plan=PLAN, time_limit_s=0.05))
     release.set()
 

@@ -28,8 +28,7 @@ def test_norms_before_a_kernel_leave_it_on_its_grid(
             variable.assign(rng.uniform(0.2, 3.0, variable.shape))
     rounded = td.strip(td.quantize_aware(model, bits=bits))
     path = language_to_tflite(
-        rounded, tmp_path / "lm.tflite", context_length=16, prefill_lengths=[4], verify_length=4,
-        quantize=quantize,
+        rounded, tmp_path / "lm.tflite", context_length=16, prefill_lengths=[4], quantize=quantize
     )  # fmt: skip
 
     expected = []

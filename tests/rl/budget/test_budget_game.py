@@ -153,10 +153,20 @@ def test_the_environment_passes_pettingzoos_tests(record: TeamRecord):
     parallel_seed_test(lambda: TeamEnv(record.take(range(30)), calls=2, requests=2), num_cycles=8)
 
 
+def test_a_budget_by_tiers_is_refused_with_the_records_tiers(record: TeamRecord):
+    message = r"calls={'large': 0} \(dict\). .*'teacher' of \('tiny', 'small', 'teacher'\)"
+    for made in (BudgetGame, TeamEnv):
+        with pytest.raises(TypeError, match=message):
+            made(record, calls={"large": 0})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"calls": 0}, "`calls` must be an int of at least 1.*A budget below one call"),
+        (
+            {"calls": 0},
+            "`calls` must be an int of at least 1.*'teacher' of .*a budget below one call",
+        ),
         ({"calls": 1, "requests": 0}, "`requests` must be an int of at least 1"),
         ({"calls": 1, "reward": "some"}, '`reward` must be "all-right" or "mean"'),
         ({"calls": 1, "wrong_cost": -1.0}, "`wrong_cost` must be at least 0"),

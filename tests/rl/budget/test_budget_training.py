@@ -101,14 +101,20 @@ def test_imitation_loss_is_the_cross_entropy_over_what_is_allowed():
     np.testing.assert_allclose(loss, [[np.log(1 + np.e)]], rtol=1e-6)  # logits 0 and 1
 
 
-def test_a_learner_keeps_at_least_what_its_guide_taught_it(make_record: Callable):
+def test_a_learner_keeps_at_least_what_its_behavior_policy_taught_it(make_record: Callable):
     record = make_record(500, seed=1)
     train, validation = record.split(fraction=0.6)
     settings = {"calls": 1, "requests": 1}
     drill = BudgetGame(train, practice=True, relative=True, **settings)
     judged = BudgetGame(validation, calibration=drill.calibration, **settings)
     learner, report = learn_policy(
-        VDN, drill, validation=judged, guide=Auction(drill), steps=1280, checks=1, hidden_dim=32
+        VDN,
+        drill,
+        validation=judged,
+        behavior_policy=Auction(drill),
+        steps=1280,
+        checks=1,
+        hidden_dim=32,
     )
 
     result = evaluate(judged, policy_on(learner, judged))

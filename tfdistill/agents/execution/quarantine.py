@@ -1,13 +1,13 @@
-"""Whose fault a death was: the rule that decides between another attempt and giving a text up.
+"""Poison messages: the rule that decides between another attempt and giving a text up.
 
-1. A batch whose worker died goes back to the queue, and its texts become *suspects*: from then on
-   each is run by itself, and the worker says "started" before it touches it.
-2. A death after "started" is charged to that text. Other texts are never charged.
-3. From its second charge on a text is run on a worker that has nothing else to do. When three
-   workers have died there, each within 100 ms, the text is *quarantined*: its future receives a
-   `QuarantinedTextError`, and everything else goes on. Processes that are killed from outside do
-   not fit this pattern.
-4. A text that is slower to kill would be tried for ever. It is given up after `MAX_CHARGES`.
+1. A batch whose worker died goes back to the queue, and each of its texts is a *possible poison
+   message*: from then on it is run by itself, and the worker says "started" before it touches it.
+2. A death after "started" is a failed attempt of that text, and of no other.
+3. From the second failed attempt on a text is run on a worker that has nothing else to do. When
+   three workers have died there, each within 100 ms, the text is *quarantined*: its future
+   receives a `QuarantinedTextError`, and everything else goes on. Processes that are killed from
+   outside do not fit this pattern.
+4. A text that is slower to kill would be tried for ever. It is given up after `MAX_ATTEMPTS`.
 
 A text that takes too long is no death: it receives a `TextTimeoutError` at once, and whoever
 worked on it is replaced.
@@ -18,19 +18,19 @@ from __future__ import annotations
 from tfdistill.agents.execution.work_queue import WorkItem, WorkQueue
 
 __all__ = [
-    "MAX_CHARGES",
+    "MAX_ATTEMPTS",
     "QUICK_S",
     "QuarantinedTextError",
     "TextTimeoutError",
-    "charge",
+    "count_attempt",
+    "outcome",
+    "retry_in_isolation",
     "shown",
-    "suspect",
     "timeout_of",
-    "verdict",
 ]
 
 QUICK_S = 0.1
-MAX_CHARGES = 20
+MAX_ATTEMPTS = 20
 
 
 class QuarantinedTextError(RuntimeError):
@@ -41,39 +41,38 @@ class TextTimeoutError(TimeoutError):
     """Says that a text took an agent longer than the pool's `timeout_s`, and was given up."""
 
 
-def suspect(items: list[WorkItem], queue: WorkQueue) -> None:
-    """Puts back texts of which one may have ended its worker; each will be run by itself."""
+def retry_in_isolation(items: list[WorkItem], queue: WorkQueue) -> None:
+    """Puts back texts of which one may be a poison message; each will be run by itself."""
     for item in items:
-        item.suspect = True
+        item.possible_poison = True
     queue.put_back(items)
 
 
-def charge(item: WorkItem, *, quick: bool) -> None:
-    """Charges a death to a text.
+def count_attempt(item: WorkItem, *, quick: bool) -> None:
+    """Counts a failed attempt: a worker died on a text.
 
     Args:
         item: The text, which the worker had acknowledged and held alone.
         quick: Whether the worker died within `QUICK_S` of its start.
     """
-    # A lane runs a suspect only when its worker has nothing else; what counts as "alone" is the
-    # attempt after the second charge.
-    if item.charges >= 2 and quick:
-        item.lonely_charges += 1
-    item.charges += 1
+    # What counts as isolated is each attempt after the second that failed.
+    if item.failed_attempts >= 2 and quick:
+        item.isolated_attempts += 1
+    item.failed_attempts += 1
 
 
-def verdict(item: WorkItem) -> Exception | None:
+def outcome(item: WorkItem) -> Exception | None:
     """Returns the error that ends a text's attempts, or None if it may be tried again."""
     text = shown(item.text)
-    if item.lonely_charges >= 3:
+    if item.isolated_attempts >= 3:
         return QuarantinedTextError(
-            f"The text {text} is quarantined: {item.charges} workers died on it, the last "
+            f"The text {text} is quarantined: {item.failed_attempts} workers died on it, the last "
             "ones alone and at once. The other texts were not affected. Try it in a process "
             "that you can lose: `Agent(bundle).predict([text])`."
         )
-    if item.charges >= MAX_CHARGES:
+    if item.failed_attempts >= MAX_ATTEMPTS:
         return QuarantinedTextError(
-            f"The text {text} is given up: {item.charges} workers died while they had it. "
+            f"The text {text} is given up: {item.failed_attempts} workers died while they had it. "
             "The other texts were not affected."
         )
     return None

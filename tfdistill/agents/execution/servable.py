@@ -1,8 +1,9 @@
 """What a pool replicates: anything that is opened from a folder and answers one text at a time.
 
-A *unit* is one classifier (`Agent`) or a whole team, and a pool, `serve` and the Ray workers treat
-both alike. It is always sent as a folder and opened where it works, because an interpreter cannot
-be pickled and a pickle from a stranger could run anything. `manifest.json` says what it is.
+A *servable* is one classifier (`Agent`), a language model or a whole team, and a pool, `serve` and
+the Ray workers treat them alike. It is always sent as a folder and opened where it works, because
+an interpreter cannot be pickled and a pickle from a stranger could run anything. `manifest.json`
+says what it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_texts
 from tfdistill.bundles.manifest import MANIFEST
 
-__all__ = ["Unit", "answer_of", "open_unit", "predict_each"]
+__all__ = ["Servable", "answer_of", "open_servable", "predict_each"]
 
 # Kind in the manifest: module and what opens it. A manifest without a kind is a bundle's.
 _OPENERS = {
@@ -28,7 +29,7 @@ _OPENERS = {
 _LARGEST_MANIFEST = 2**20
 
 
-class Unit(Protocol):
+class Servable(Protocol):
     """Answers texts, one caller at a time.
 
     Attributes:
@@ -44,12 +45,12 @@ class Unit(Protocol):
         """Returns a text to measure time with, or None if there is none that it answers."""
 
     def run_blank(self) -> None:
-        """Does the work of one text without a text, for a unit that has no sample."""
+        """Does the work of one text without a text, for a servable that has no sample."""
 
 
-def open_unit(
+def open_servable(
     path: str | os.PathLike[str], *, threads: int = 1, shared_weights: bool = False
-) -> Unit:
+) -> Servable:
     """Opens what a folder holds, by the kind that its manifest states.
 
     Args:
@@ -65,7 +66,7 @@ def open_unit(
         ValueError: If it is neither, or damaged.
 
     Example:
-        >>> open_unit("no/such/folder")
+        >>> open_servable("no/such/folder")
         Traceback (most recent call last):
         ...
         FileNotFoundError: `path` must be an existing bundle folder. Received: path='no/such/fol...
@@ -76,14 +77,14 @@ def open_unit(
     return getattr(importlib.import_module(module), opener)(path, threads=threads, **options)
 
 
-def answer_of(unit: Unit, text: str) -> Any:
+def answer_of(servable: Servable, text: str) -> Any:
     """Returns the answer to one text; whatever goes wrong with it is returned as an error.
 
-    A defect of one unit must stay the fault of one text, even one that is no `Exception`, such as
-    a panic in a Rust library.
+    A defect must stay the fault of one text, even one that is no `Exception`, such as a panic in a
+    Rust library.
     """
     try:
-        return unit.answer(text)
+        return servable.answer(text)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except Exception as error:
@@ -92,17 +93,19 @@ def answer_of(unit: Unit, text: str) -> Any:
         return RuntimeError(f"The agent failed on this text: {error!r}")
 
 
-def predict_each(unit: Unit, texts: Iterable[str], *, return_exceptions: bool = False) -> list[Any]:
+def predict_each(
+    servable: Servable, texts: Iterable[str], *, return_exceptions: bool = False
+) -> list[Any]:
     """Answers texts one after the other, as `Agent.predict` documents it.
 
     Args:
-        unit: What answers.
+        servable: What answers.
         texts: Raw texts, at least one.
         return_exceptions: Whether the error of a text takes its place, or is raised.
     """
     answers = []
     for index, text in enumerate(check_texts(texts)):
-        answer = unit.answer(text)
+        answer = servable.answer(text)
         if isinstance(answer, UnusableTextError):
             answer = answer.named(f"texts[{index}]")
         if isinstance(answer, Exception) and not return_exceptions:

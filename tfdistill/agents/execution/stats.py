@@ -1,20 +1,28 @@
-"""How long texts wait and how many are answered: the figures behind `AgentPool.stats`.
-
-How much memory a worker has for itself, and how much it shares with the others.
+"""The figures behind `AgentPool.stats`: counts and latencies of texts, memory of workers.
 
 Workers of one machine map the same model file, so most of a large model is counted once, however
-many workers there are. Linux tells the two apart; other systems do not, and there it is None.
+many workers there are.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from typing import Any, Protocol
 
-__all__ = ["Latencies", "memory_of", "parse_rollup", "percentile", "total_memory"]
+import psutil
+
+__all__ = [
+    "Counts",
+    "Latencies",
+    "memory_of",
+    "percentile",
+    "this_process",
+    "total_memory",
+]
 
 _KEPT = 4096
 _WINDOW_S = 10
@@ -82,38 +90,56 @@ class Latencies:
         return figures
 
 
+class Counts(Protocol):
+    """What is counted of the texts of a pool."""
+
+    latencies: Latencies
+
+    @property
+    def submitted(self) -> int:
+        """Texts that were submitted."""
+
+    @property
+    def completed(self) -> int:
+        """Texts that have an answer or an error, or were cancelled."""
+
+    @property
+    def failed(self) -> int:
+        """Texts that have an error."""
+
+    @property
+    def unfinished(self) -> int:
+        """Texts that were submitted and are not completed."""
+
+    @property
+    def waiting(self) -> int:
+        """Texts that no agent has begun."""
+
+
 Memory = dict[str, int | None]
 
 
 def memory_of(pid: int) -> Memory:
     """Returns "private_bytes" and "shared_bytes" of a process of this machine.
 
+    Private is what would be free if the process ended (`psutil`'s USS); shared is the rest of
+    what it has in memory.
+
     Args:
-        pid: The process. One that is gone, or belongs to somebody else, has None for both.
+        pid: The process. One that is gone, or belongs to somebody else, has None for both, as
+            have all where the system does not tell the two apart.
     """
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
+        found = psutil.Process(pid).memory_full_info()
+        private, shared = int(found.uss), int(found.rss) - int(found.uss)
+    except (psutil.Error, AttributeError, OSError):
         return {"private_bytes": None, "shared_bytes": None}
-    return parse_rollup(text)
+    return {"private_bytes": private, "shared_bytes": max(shared, 0)}
 
 
-def parse_rollup(text: str) -> Memory:
-    """Sums what Linux says in `smaps_rollup`: Private_* and Shared_*, each clean and dirty.
-
-    Example:
-        >>> lines = ["Rss: 60 kB", "Shared_Clean: 40 kB", "Private_Clean: 4 kB",
-        ...          "Private_Dirty: 16 kB"]
-        >>> parse_rollup(chr(10).join(lines))
-        {'private_bytes': 20480, 'shared_bytes': 40960}
-    """
-    totals = {"Private": 0, "Shared": 0}
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        kind, _, state = name.partition("_")
-        if kind in totals and state in ("Clean", "Dirty"):
-            totals[kind] += 1024 * int(rest.split()[0])
-    return {"private_bytes": totals["Private"], "shared_bytes": totals["Shared"]}
+def this_process() -> dict[str, Any]:
+    """Describes this process as a worker."""
+    return {"pid": os.getpid(), "state": "ready", "restarts": 0, **memory_of(os.getpid())}
 
 
 def total_memory(workers: Iterable[Memory]) -> Memory:

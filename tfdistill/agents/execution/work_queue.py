@@ -32,21 +32,22 @@ class WorkItem:
         text: The text.
         future: Receives the answer.
         submitted_at: When it came, on the clock of `time.monotonic`.
-        suspect: Whether a worker died while it held this text. A suspect is run by itself, with
-            an acknowledgement, so that the next death can be charged to the right text.
-        charges: Deaths after a worker had acknowledged that it started this text.
+        possible_poison: Whether a worker died while it held this text. It is then run by itself,
+            with an acknowledgement, so that the next death is known to be of this text.
+        failed_attempts: Deaths after a worker had acknowledged that it started this text.
         silences: Times that a worker went silent while it held this text alone.
-        lonely_charges: Those of the charges on a worker that had nothing else to do, in 100 ms.
+        isolated_attempts: Those of the failed attempts, after the second, that ended their worker
+            within 100 ms.
     """
 
     __slots__ = (
-        "charges",
+        "failed_attempts",
         "future",
-        "lonely_charges",
+        "isolated_attempts",
+        "possible_poison",
         "running",
         "silences",
         "submitted_at",
-        "suspect",
         "text",
     )
 
@@ -55,10 +56,10 @@ class WorkItem:
         self.future: Future[Any] = Future()
         self.submitted_at = time.monotonic()
         self.running = False
-        self.suspect = False
+        self.possible_poison = False
         self.silences = 0
-        self.charges = 0
-        self.lonely_charges = 0
+        self.failed_attempts = 0
+        self.isolated_attempts = 0
 
 
 class WorkQueue:
@@ -101,7 +102,7 @@ class WorkQueue:
 
         Args:
             limit: The largest number of items. Fewer are given when other workers would be left
-                with nothing, and a suspect is always given alone.
+                with nothing, and a possible poison message is always given alone.
             leaving: Tells whether this worker should take no more; asked after each `resize`.
         """
         with self._changed:
@@ -189,7 +190,7 @@ class WorkQueue:
         limit = min(limit, max(1, math.ceil(len(self._items) / self._workers)))
         batch: list[WorkItem] = []
         while self._items and len(batch) < limit:
-            if self._items[0].suspect and batch:
+            if self._items[0].possible_poison and batch:
                 break
             item = self._items.popleft()
             if not item.running and not item.future.set_running_or_notify_cancel():
@@ -197,7 +198,7 @@ class WorkQueue:
                 continue
             item.running = True
             batch.append(item)
-            if item.suspect:
+            if item.possible_poison:
                 break
         return batch
 

@@ -16,13 +16,12 @@ from typing import Any, overload
 import numpy as np
 import tokenizers
 
+from tfdistill.agents.generation.incremental_detokenizer import IncrementalDetokenizer, check_stop
 from tfdistill.agents.generation.sampling import check_sampling, draw, next_probabilities
-from tfdistill.agents.generation.speculative import SpeculativeText
-from tfdistill.agents.generation.streaming_text import TextPieces, check_stop
 from tfdistill.agents.tokenization.text_encoder import panics_as_errors
 from tfdistill.bundles.language import LanguageBundle, open_language_bundle
 from tfdistill.runtime.interpreter import Interpreter
-from tfdistill.runtime.kv_cache import TextCache, find_lengths
+from tfdistill.runtime.kv_cache import KVCache, find_lengths
 
 __all__ = ["Generator", "WrittenText"]
 
@@ -47,16 +46,13 @@ class Generator:
 
     It is not safe to call from two threads at once: give each thread its own.
 
-    A text that outgrows the context slides: the older half of the context is forgotten, the newer
-    half is read again from position 0, and writing goes on. Memory does not grow with the text.
+    Where a text outgrows the context, the context is shifted: the older half is forgotten, the
+    newer half is read again from position 0, and writing goes on. Memory does not grow with the
+    text.
 
     Args:
         bundle: A folder written by `tfdistill.export.save_language_bundle`.
         threads: Threads for one call of the model.
-        draft: A smaller language model's bundle with the same tokenizer, which proposes tokens
-            for this one to check; see `tfdistill.agents.generation.speculative`. It changes the
-            speed and the use of the seed, not the distribution of the texts. None, the default,
-            is faster unless the draft is many times smaller and mostly right.
 
     Attributes:
         bundle: The opened `LanguageBundle`.
@@ -64,7 +60,7 @@ class Generator:
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If it is not a language model's bundle, or damaged, or the draft does not fit.
+        ValueError: If it is not a language model's bundle, or damaged.
     """
 
     def __init__(
@@ -72,22 +68,12 @@ class Generator:
         bundle: str | os.PathLike[str],
         *,
         threads: int = 1,
-        draft: str | os.PathLike[str] | None = None,
     ) -> None:
         self.bundle: LanguageBundle = open_language_bundle(bundle)
         self.path: Path = self.bundle.path
         self._tokenizer = _open_tokenizer(self.bundle)
         interpreter = Interpreter(self.bundle.model_path, threads=threads)
-        self._cache = TextCache(_checked(interpreter, self.bundle))
-        self._pair: SpeculativeText | None = None
-        if draft is not None:
-            other = Generator(draft, threads=threads)
-            if other._tokenizer.get_vocab() != self._tokenizer.get_vocab():
-                raise ValueError(
-                    "`draft` must have the tokenizer of the bundle. Received: "
-                    f"draft={str(draft)!r}, whose tokens differ. Distil it with that tokenizer."
-                )
-            self._pair = SpeculativeText(self._cache, other._cache)
+        self._cache = KVCache(_checked(interpreter, self.bundle))
 
     @overload
     def generate(self, prompt: str, **settings: Any) -> str: ...
@@ -133,8 +119,8 @@ class Generator:
     ) -> Iterator[str]:
         """Continues a prompt piece by piece, each as soon as it is certain.
 
-        The first piece comes after the prompt was read and one token drawn. A piece is held back
-        while it may be the beginning of a stop string or of a character of several tokens.
+        The first piece comes after the prompt was read and one token drawn. A partial match of a
+        stop string, and a character of several tokens, is kept until it is decided.
 
         Args:
             prompt: The text to continue.
@@ -157,11 +143,11 @@ class Generator:
             temperature=temperature, top_k=top_k, top_p=top_p,
             max_new_tokens=max_new_tokens, seed=seed,
         )  # fmt: skip
-        pieces = TextPieces(self._tokenizer, stop=check_stop(stop))
+        detokenizer = IncrementalDetokenizer(self._tokenizer, stop=check_stop(stop))
         ids = self._encode(prompt)
         sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         tokens = self._tokens(ids, seed=seed, limit=max_new_tokens, sampling=sampling)
-        return self._texts(tokens, pieces)
+        return self._texts(tokens, detokenizer)
 
     def answer(self, text: str) -> WrittenText | Exception:
         """Continues one text with the bundle's own settings; errors are returned.
@@ -177,11 +163,11 @@ class Generator:
         settings = self.bundle.generation
         try:
             ids = self._encode(text)
-            pieces = TextPieces(self._tokenizer, stop=())
+            detokenizer = IncrementalDetokenizer(self._tokenizer, stop=())
             sampling = {"temperature": settings.temperature, "top_k": None, "top_p": None}
             limit = settings.max_new_tokens
             tokens = list(self._tokens(ids, seed=0, limit=limit, sampling=sampling))
-            written = "".join(self._texts(iter(tokens), pieces))
+            written = "".join(self._texts(iter(tokens), detokenizer))
         except Exception as error:  # whatever it is, it belongs to this text alone
             return error
         return WrittenText(written, len(tokens), finished=len(tokens) < limit)
@@ -234,16 +220,14 @@ class Generator:
     ) -> Iterator[int]:
         """Draws tokens until one ends the text or there are enough."""
         uniforms = np.random.default_rng(seed)
-        if self._pair is None:
-            tokens = self._alone(ids, uniforms=uniforms, sampling=sampling)
-        else:
-            tokens = self._pair.tokens(ids, uniforms=uniforms, sampling=sampling)
-        for token in itertools.islice(tokens, limit):
+        for token in itertools.islice(
+            self._endless(ids, uniforms=uniforms, sampling=sampling), limit
+        ):
             if token in self.bundle.generation.end_ids:
                 return
             yield token
 
-    def _alone(
+    def _endless(
         self, ids: list[int], *, uniforms: np.random.Generator, sampling: dict[str, Any]
     ) -> Iterator[int]:
         self._cache.clear()
@@ -251,17 +235,17 @@ class Generator:
         while True:
             token = draw(next_probabilities(logits, **sampling), uniforms.random())
             yield token
-            self._cache.slide(room=1)
+            self._cache.shift_context(room=1)
             logits = self._cache.read([token])
 
-    def _texts(self, tokens: Iterator[int], pieces: TextPieces) -> Iterator[str]:
+    def _texts(self, tokens: Iterator[int], detokenizer: IncrementalDetokenizer) -> Iterator[str]:
         for token in tokens:
-            piece = pieces.add(token)
+            piece = detokenizer.add(token)
             if piece:
                 yield piece
-            if pieces.stopped:
+            if detokenizer.stopped:
                 return
-        rest = pieces.rest()
+        rest = detokenizer.rest()
         if rest:
             yield rest
 
@@ -284,7 +268,7 @@ def _checked(interpreter: Interpreter, bundle: LanguageBundle) -> Interpreter:
     """Refuses a file that does not fit its manifest, before anything is computed with it."""
     try:
         lengths = find_lengths(interpreter.signatures)
-        decode = interpreter.signatures[lengths["prefill"][1]]
+        decode = interpreter.signatures[lengths[1]]
         slots = decode.inputs["keys"].shape[2]
         if interpreter.signatures != bundle.signatures:
             raise ValueError("its signatures are not those that the manifest states")

@@ -5,10 +5,9 @@ The order is the usual one: temperature, then `top_k`, then `top_p` on what is l
 
 from __future__ import annotations
 
-import math
-import numbers
-
 import numpy as np
+
+from tfdistill.arguments.numeric import check_int, check_number
 
 __all__ = ["check_sampling", "draw", "keep_top_k", "keep_top_p", "next_probabilities"]
 
@@ -102,7 +101,7 @@ def draw(probabilities: np.ndarray, uniform: float) -> int:
 
     Args:
         probabilities: float64 `[V]`.
-        uniform: A number in [0, 1), uniformly distributed.
+        uniform: A number in [0, 1), uniformly distributed; one that was rounded up to 1 is taken.
 
     Returns:
         The first token whose cumulative probability exceeds `uniform`; never one of probability 0.
@@ -132,38 +131,15 @@ def check_sampling(
         TypeError: If one is of the wrong type.
         ValueError: If one is out of range.
     """
-    if isinstance(temperature, bool) or not isinstance(temperature, numbers.Real):
-        raise TypeError(
-            f"`temperature` must be a float of at least 0. Received: temperature={temperature!r}."
-        )
-    if not 0.0 <= float(temperature) < math.inf:
-        raise ValueError(
-            f"`temperature` must be a float of at least 0. Received: temperature={temperature!r}. "
-            "0 takes the most probable token each time."
-        )
-    for argument, value, least in (
-        ("top_k", top_k, 1),
-        ("max_new_tokens", max_new_tokens, 1),
-        ("seed", seed, 0),
-    ):
-        if value is None and argument == "top_k":
-            continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise TypeError(
-                f"`{argument}` must be an int of at least {least}. Received: {argument}={value!r}."
-            )
-        if int(value) < least:
-            raise ValueError(
-                f"`{argument}` must be an int of at least {least}. Received: {argument}={value!r}."
-            )
+    hint = "0 takes the most probable token each time."
+    check_number(temperature, argument="temperature", interval="[0, inf)", hint=hint)
+    if top_k is not None:
+        check_int(top_k, argument="top_k", at_least=1, hint="None draws from all tokens.")
     if top_p is not None:
-        if isinstance(top_p, bool) or not isinstance(top_p, numbers.Real):
-            raise TypeError(f"`top_p` must be a float in (0, 1]. Received: top_p={top_p!r}.")
-        if not 0.0 < float(top_p) <= 1.0:
-            raise ValueError(
-                f"`top_p` must be a float in (0, 1]. Received: top_p={top_p!r}. None or 1.0 keeps "
-                "all tokens."
-            )
+        hint = "None or 1.0 keeps all tokens."
+        check_number(top_p, argument="top_p", interval="(0, 1]", hint=hint)
+    check_int(max_new_tokens, argument="max_new_tokens", at_least=1)
+    check_int(seed, argument="seed", at_least=0)
 
 
 def _only(probabilities: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import tfdistill
-from tfdistill.agents.execution.servable import open_unit
+from tfdistill.agents.execution.servable import open_servable
 from tfdistill.cluster import session, shipping
 
 __all__ = ["PACKAGE_ROOT", "RayAgent", "WORKER_OPTIONS", "make_pool_worker", "ship"]
@@ -110,7 +110,7 @@ class RayAgentOptions:
 
 
 def _start(bundle: str | os.PathLike[str], *, threads: int, options: dict[str, Any]) -> Any:
-    path = open_unit(bundle).path  # a bad bundle is an error here, not in a worker's log
+    path = open_servable(bundle).path  # a bad bundle is an error here, not in a worker's log
     # A share that is never given back: closing a pool must not end agents that still work.
     session.acquire()
     folder = ship(session.import_ray(), path)
@@ -138,11 +138,11 @@ def _ray_agent() -> Any:
                 digest=folder["digest"],
                 packed=lambda: ray.get(folder["packed"][0]),
             )
-            self._unit = servable.open_unit(path, threads=threads)
+            self._servable = servable.open_servable(path, threads=threads)
             self._predict_each = servable.predict_each
 
         def predict(self, texts: Any, return_exceptions: bool = False) -> list[Any]:
-            return self._predict_each(self._unit, texts, return_exceptions=return_exceptions)
+            return self._predict_each(self._servable, texts, return_exceptions=return_exceptions)
 
     return ray.remote(RayAgent)
 
@@ -173,10 +173,10 @@ def make_pool_worker() -> type:
             # path will not do, the pool sends the packed folder afterwards, with `open`.
             path = shipping.same_folder(folder["path"], digest=folder["digest"])
             self._digest, self._threads = folder["digest"], threads
-            self._unit: Any = (
+            self._servable: Any = (
                 None
                 if path is None
-                else servable.open_unit(path, threads=threads, shared_weights=True)
+                else servable.open_servable(path, threads=threads, shared_weights=True)
             )
             self._answer_of = servable.answer_of
             self._node = ray.get_runtime_context().get_node_id()
@@ -195,7 +195,7 @@ def make_pool_worker() -> type:
             return {
                 "incarnation": self._incarnation,
                 "pid": os.getpid(),
-                "is_open": self._unit is not None,
+                "is_open": self._servable is not None,
                 "node": self._node,
                 "index": index,
                 "busy_s": now - since,
@@ -207,7 +207,9 @@ def make_pool_worker() -> type:
             from tfdistill.cluster import shipping
 
             path = shipping.unpack(packed, digest=self._digest)
-            self._unit = servable.open_unit(path, threads=self._threads, shared_weights=True)
+            self._servable = servable.open_servable(
+                path, threads=self._threads, shared_weights=True
+            )
 
         @ray.method(concurrency_group="health")
         def memory(self) -> dict[str, int | None]:
@@ -266,6 +268,6 @@ def make_pool_worker() -> type:
 
         def answer(self, text: str) -> Any:
             """Answers one text."""
-            return self._answer_of(self._unit, text)
+            return self._answer_of(self._servable, text)
 
     return PoolWorker

@@ -13,12 +13,12 @@ import statistics
 import time
 from typing import Any
 
-from tfdistill.agents.execution.executors import LaneLostError
 from tfdistill.agents.execution.stats import Memory, memory_of
+from tfdistill.agents.execution.worker_executor import WorkerLostError
 from tfdistill.agents.on_ray import actors
 from tfdistill.cluster import session
 
-__all__ = ["READY_S", "RayProcess", "StuckError", "WorkerLostError", "last_line"]
+__all__ = ["ProcessDiedError", "READY_S", "RayProcess", "StuckError", "last_line"]
 
 READY_S = 60.0
 _PULSE_S = 0.1
@@ -27,7 +27,7 @@ _PULSE_S = 0.1
 _SILENCE_S = 1.0
 
 
-class WorkerLostError(Exception):
+class ProcessDiedError(Exception):
     """The process is gone, and with it the answer that was awaited."""
 
 
@@ -84,7 +84,7 @@ class RayProcess:
         """Has texts answered; None if the worker was restarted before it saw them.
 
         Raises:
-            WorkerLostError: If the worker died meanwhile.
+            ProcessDiedError: If the worker died meanwhile.
             StuckError: If a text takes too long.
             RayTaskError: If the call failed and the worker lives.
         """
@@ -103,7 +103,7 @@ class RayProcess:
         try:
             return self._get(next(messages))
         except StopIteration as error:
-            raise WorkerLostError from error
+            raise ProcessDiedError from error
 
     def kill(self) -> None:
         """Ends the process; Ray starts it again."""
@@ -113,20 +113,20 @@ class RayProcess:
         """Waits for the restarted worker, or starts a new one where Ray gave it up.
 
         Raises:
-            LaneLostError: If there will be none.
+            WorkerLostError: If there will be none.
         """
         self.state = "restarting"
         deadline = time.monotonic() + READY_S
         try:
             try:
                 self.wait_ready(deadline=deadline)
-            except LaneLostError:
+            except WorkerLostError:
                 # Killed for good from outside (`ray.kill`), or its machine is gone.
                 self._replacements += 1
                 self._actor = self._start()
                 self.wait_ready(deadline=deadline)
-        except (LaneLostError, TimeoutError) as error:
-            raise LaneLostError(
+        except (WorkerLostError, TimeoutError) as error:
+            raise WorkerLostError(
                 f"The workers of this AgentPool are gone and do not come back: {error}. Look at "
                 "Ray's logs, then create a new AgentPool."
             ) from error
@@ -139,7 +139,7 @@ class RayProcess:
 
         Raises:
             TimeoutError: If it has not answered by then.
-            LaneLostError: If it cannot start.
+            WorkerLostError: If it cannot start.
         """
         exceptions = self._ray.exceptions
         while (left := deadline - time.monotonic()) > 0:
@@ -153,13 +153,13 @@ class RayProcess:
                 if not pulse["is_open"]:
                     self._ray.get(self._actor.open.remote(self._packed), timeout=left)
             except exceptions.RayTaskError as error:
-                raise LaneLostError(
+                raise WorkerLostError(
                     f"A worker of the AgentPool could not open its folder: {last_line(error)}"
                 ) from error
             except exceptions.GetTimeoutError:
                 continue
             except exceptions.ActorDiedError as error:
-                raise LaneLostError(
+                raise WorkerLostError(
                     f"A worker of the AgentPool could not start: {last_line(error)}"
                 ) from error
             except exceptions.RayActorError:  # on its way up
@@ -235,7 +235,7 @@ class RayProcess:
             if probe in ready:
                 pulse = self._get(probe)
                 if pulse["incarnation"] != self._incarnation:
-                    raise WorkerLostError
+                    raise ProcessDiedError
                 heard_at = time.monotonic()
                 if self._timeout_s is not None and pulse["busy_s"] > self._timeout_s:
                     raise StuckError(pulse["index"])
@@ -247,7 +247,7 @@ class RayProcess:
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayActorError as error:
-            raise WorkerLostError from error
+            raise ProcessDiedError from error
 
 
 def last_line(error: BaseException) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from tfdistill.agents.team.member import Caller, Member, Question, moved
 from tfdistill.agents.team.messages import Message, Span
-from tfdistill.agents.team.plan import REQUEST, Step
-from tfdistill.agents.team.policy import View
+from tfdistill.agents.team.plan import REQUEST, Plan, Step
+from tfdistill.agents.team.policy import BudgetTracker, Policy, View
 from tfdistill.agents.team.trace import Decision, Failure
-
-if TYPE_CHECKING:
-    from tfdistill.agents.team.team import Team
 
 __all__ = ["Request"]
 
@@ -22,7 +19,11 @@ class Request:
 
     Args:
         text: The request.
-        team: Whose plan, agents, policy and budget are used.
+        plan: What is computed from what.
+        members: The agents of each step, cheapest first.
+        policy: Decides about each answer.
+        budget: What is left to spend; each call is counted there.
+        max_rounds: Rounds of decisions in one level, at least 1.
         caller: Makes the calls.
 
     Attributes:
@@ -31,14 +32,24 @@ class Request:
         dropped: Fields that were given up.
     """
 
-    def __init__(self, text: str, *, team: Team, caller: Caller) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        plan: Plan,
+        members: Mapping[str, tuple[Member, ...]],
+        policy: Policy,
+        budget: BudgetTracker,
+        max_rounds: int,
+        caller: Caller,
+    ) -> None:
         self.text = text
         self.board: dict[str, Message] = {}
         self.entries: list[Message | Decision | Failure] = []
         self.dropped: set[str] = set()
-        self._team, self._caller = team, caller
-        self._steps = {step.name: step for step in team.plan.steps}
-        self._account = team.account
+        self._team, self._policy, self._budget = members, policy, budget
+        self._max_rounds, self._caller = max_rounds, caller
+        self._steps = {step.name: step for step in plan.steps}
         self._number: dict[str, int] = {}  # of the latest answer of each field, in the trace
         self._margin: dict[str, float] = {}
         self._tier: dict[str, int] = {}  # place of the tier that answered, or failed, last
@@ -85,7 +96,7 @@ class Request:
         """Asks the tier at a place, and the next one where it fails or is not affordable."""
         members = self._members(field)
         for index in range(place, len(members)):
-            if self._account.affords(members[index]):
+            if self._budget.affords(members[index]):
                 self._tier[field] = index
                 if self._ask(field, members[index], {}, reply=reply):
                     return True
@@ -99,10 +110,10 @@ class Request:
         start, end = self._place(field)
         inputs = dict(self._inputs(field, start))
         question = Question(field, self.text[start:end], start, inputs, hints)
-        self._account.pay_call(member.tier)
+        self._budget.pay_call(member.tier)
         entry, margin = self._caller.call(member, question, reply=reply)
         self.entries.append(entry)
-        self._account.pay_ms(entry.cost_ms)
+        self._budget.pay_ms(entry.cost_ms)
         if isinstance(entry, Failure) or margin is None:
             return False
         self.board[field], self._margin[field] = entry, margin
@@ -112,12 +123,12 @@ class Request:
     def _decide(self, fields: Sequence[str], *, vetoed: bool) -> None:
         """Lets the policy decide, round by round, until every field is closed."""
         still_open = list(fields)
-        for turn in range(self._team.max_rounds):
+        for turn in range(self._max_rounds):
             if not still_open:
                 return
             views = [self._view(field, turn, vetoed) for field in still_open]
-            left = self._account.left()
-            choices = self._team.policy.decide(views, board=dict(self.board), budget=left)
+            left = self._budget.left()
+            choices = self._policy.decide(views, board=dict(self.board), budget=left)
             self._check(views, choices)
             still_open = [
                 view.field
@@ -136,7 +147,7 @@ class Request:
         granted = True
         if action == "escalate":
             place = self._place_of(field, target)
-            granted = self._account.affords(self._members(field)[place])
+            granted = self._budget.affords(self._members(field)[place])
         self.entries.append(Decision(field, choice, about, granted))
         if action == "abstain":
             self.dropped.add(field)
@@ -146,7 +157,7 @@ class Request:
             peer = self._peer(field, target)
             self._asked.add((field, self._tier[field], self._number[peer]))
             member = self._members(field)[self._tier[field]]
-            if self._account.affords(member):
+            if self._budget.affords(member):
                 self._ask(field, member, {target: self.board[peer]}, reply=self._number[peer])
         return action in ("escalate", "ask")
 
@@ -154,7 +165,7 @@ class Request:
         """Asks the verifier, and reopens what it refuses, a bounded number of times."""
         suffix = field[len(step.name) :]
         read = [self._with_suffix(name, suffix) for name in sorted(step.reads)]
-        for _ in range(self._team.max_rounds):
+        for _ in range(self._max_rounds):
             if any(self.value(name) is None for name in read if name != REQUEST):
                 return  # there is nothing whole to verify
             if not self._climb(field, 0, reply=self._latest(read)):
@@ -183,7 +194,7 @@ class Request:
         better = members[self._tier[field] + 1 :]
         choices = [] if vetoed else ["accept"]
         choices += [f"ask:{name}" for name in self._peers(field)]
-        choices += [f"escalate:{member.tier}" for member in better if self._account.affords(member)]
+        choices += [f"escalate:{member.tier}" for member in better if self._budget.affords(member)]
         choices.append("abstain")
         start, end = self._place(field)
         return View(
@@ -222,7 +233,7 @@ class Request:
         return f"{name}{suffix}" if name != REQUEST and self._steps[name].each else name
 
     def _members(self, field: str) -> tuple[Member, ...]:
-        return self._team.members[self._named(field)[0].name]
+        return self._team[self._named(field)[0].name]
 
     def _place_of(self, field: str, tier: str) -> int:
         return [member.tier for member in self._members(field)].index(tier)
@@ -248,7 +259,7 @@ class Request:
             yield source, moved(value, -start)
 
     def _check(self, views: Sequence[View], choices: Sequence[str]) -> None:
-        name = type(self._team.policy).__name__
+        name = type(self._policy).__name__
         if len(choices) != len(views):
             raise ValueError(
                 f"A policy must decide about every open field. Received from {name}: "

@@ -4,12 +4,11 @@
     team/small/model.tflite   one sub-folder per file of heads
     team/small/tokenizer.json
     team/writer/...           the bundle of a language model, if an agent writes
-    team/policy/              a learned policy, if there is one (`deployment.deploy_policy`)
+    team/policy/              a learned policy, if there is one (`deploy_policy`)
 
 There is no code in it and nothing is unpickled: an agent is one of the kinds below, made from its
 settings. Only sub-folders and file names of a fixed form are opened, never a path.
-
-A team's folder with a learned policy and a budget in it: every worker opens with both.
+With a learned policy and a budget in the folder every worker of a pool opens with both.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tfdistill.agents.team.learned_policy import LearnedPolicy, open_policy
 from tfdistill.agents.team.member import Member
 from tfdistill.agents.team.plan import Plan
 from tfdistill.agents.team.policy import Budget
-from tfdistill.agents.team.slot_writer import FrameWriter
+from tfdistill.agents.team.slot_writer import SlotWriter
 from tfdistill.agents.team.team import Team
 from tfdistill.agents.team.verifier import Verifier
 from tfdistill.bundles.language import open_language_bundle
@@ -66,8 +65,8 @@ def save_team(
         plan: The plan.
         files: For each sub-folder, by its name, a `.tflite` file and its `tokenizer.json`.
         agents: For each step of the plan its agents, cheapest first, as settings: `agent` is
-            "classifier", "tagger", "verifier" or "writer"; the rest are the arguments of
-            `Classifier`, `Tagger` (with `file`, a name of `files`), `Verifier` or `FrameWriter`
+            "classifier", "tagger", "verifier" or "slot_writer"; the rest are the arguments of
+            `Classifier`, `Tagger` (with `file`, a name of `files`), `Verifier` or `SlotWriter`
             (with `bundle`, a name of `bundles`).
         bundles: For each sub-folder of a writer the bundle of its language model.
         sample_text: A request to measure with.
@@ -222,8 +221,8 @@ def _make(
     threads: int,
 ) -> Member:
     kind = settings.pop("agent")
-    if kind == "writer":
-        return FrameWriter(writers[settings.pop("bundle")], threads=threads, **settings)
+    if kind in ("slot_writer", "writer"):  # "writer": as earlier versions wrote it
+        return SlotWriter(writers[settings.pop("bundle")], threads=threads, **settings)
     if kind == "verifier":
         return Verifier(settings.pop("compatible"), **settings)
     if kind not in _HEADS:
@@ -278,11 +277,12 @@ def deploy_policy(
 
     Raises:
         FileExistsError: If something is at `path`.
-        ValueError: If the policy does not know the team, or a folder is damaged.
+        ValueError: If the policy does not know the team, the budget limits a tier that the team
+            does not have, or a folder is damaged.
     """
     target = check_place(path, replaces=(), what="team")
     source = Path(team).resolve()
-    known = open_team(source, policy=LearnedPolicy(policy))
+    known = open_team(source, policy=LearnedPolicy(policy), budget=budget)
 
     def reopen(folder: Path) -> None:
         open_team(folder).policy.check(known.members)  # type: ignore[attr-defined]

@@ -59,7 +59,8 @@ class HeadFile:
             inputs = list(signature.inputs.values())
             if len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].dtype.kind == "i":
                 encoder = TextEncoder(content, sequence_length=inputs[0].shape[1])
-                encoder.reader = next((e.reader for e in self._encoders.values()), encoder.reader)
+                first = next(iter(self._encoders.values()), encoder)
+                encoder.token_cache = first.token_cache
                 self._encoders[name] = encoder
                 self._input[name] = inputs[0].name, inputs[0].dtype
         if not self._encoders:

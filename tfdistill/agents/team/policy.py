@@ -1,82 +1,20 @@
-"""What is left of a budget: counted by the team, so that nothing a policy says can pass it.
-
-Who decides whether an answer is good enough: the policy of a team, and its budget.
+"""The policy of a team, which decides whether an answer is good enough, and its budget.
 
 A policy sees all open fields of one level at once and picks one choice for each: "accept",
 "ask:FIELD" (the same agent again, knowing a peer's answer), "escalate:TIER" or "abstain". The team
-carries it out and holds the budget, so no policy can overspend.
+carries it out and tracks the budget, so no policy can overspend.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tfdistill.agents.team.messages import Message
+from tfdistill.arguments.numeric import check_int, check_number
 
-__all__ = ["Account", "Budget", "Policy", "ThresholdPolicy", "View"]
-
-
-class Account:
-    """Counts what the requests of a batch spend together, and begins anew with the next batch.
-
-    Args:
-        budget: What a batch may cost; a batch is `budget.requests` requests in a row.
-
-    Example:
-        >>> account = Account(Budget(calls={"teacher": 1}, requests=2))
-        >>> account.begin()
-        >>> account.pay_call("teacher")
-        >>> account.begin()
-        >>> account.left()
-        Budget(calls={'teacher': 0}, ms=None, requests=1)
-        >>> account.begin()
-        >>> account.left().calls
-        {'teacher': 1}
-    """
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._ahead = 0  # requests of the batch that are left, the present one included
-        self._calls: dict[str, int] = {}
-        self._ms: float | None = None
-
-    def begin(self) -> None:
-        """Begins a request; the first of a batch has the whole budget before it."""
-        self._ahead -= 1
-        if self._ahead < 1:
-            self._ahead = self._budget.requests
-            self._calls, self._ms = dict(self._budget.calls), self._budget.ms
-
-    def left(self) -> Budget:
-        """Returns what is left, and for how many requests, the present one included."""
-        return Budget(calls=dict(self._calls), ms=self._ms, requests=self._ahead)
-
-    def affords(self, member: Any) -> bool:
-        """Says whether an agent may be asked now."""
-        if self._calls.get(member.tier, 1) < 1:
-            return False
-        if self._ms is None:
-            return True
-        return self._ms > 0 and float(getattr(member, "expected_ms", 0.0)) <= self._ms
-
-    def pay_call(self, tier: str) -> None:
-        """Counts a call, before it is made: one that never comes back is paid for too."""
-        if tier in self._calls:
-            self._calls[tier] -= 1
-
-    def pay_ms(self, cost_ms: float) -> None:
-        """Counts what a call took."""
-        if self._ms is not None:
-            self._ms = max(self._ms - cost_ms, 0.0)
-
-    def described(self) -> dict[str, Any]:
-        """Returns what is left as plain JSON, for a trace."""
-        left = self.left()
-        shared = {} if left.requests == 1 else {"requests": left.requests}
-        return {"calls": dict(left.calls), "ms": left.ms, **shared}
+__all__ = ["Budget", "BudgetTracker", "Policy", "ThresholdPolicy", "View"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +56,7 @@ class Budget:
         requests: How many requests in a row share all this; then it begins anew.
 
     Raises:
+        TypeError: If a number is not one.
         ValueError: If a number is negative, or `requests` is below 1.
     """
 
@@ -126,24 +65,29 @@ class Budget:
     requests: int = 1
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.requests, bool)
-            or not isinstance(self.requests, int)
-            or self.requests < 1
-        ):
-            raise ValueError(
-                f"`requests` must be an int of at least 1. Received: requests={self.requests!r}. "
-                "It is how many requests share the budget."
-            )
+        hint = "It is how many requests share the budget."
+        check_int(self.requests, argument="requests", at_least=1, hint=hint)
         for tier, count in self.calls.items():
-            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-                raise ValueError(
-                    f"`calls` must be numbers of at least 0. Received: calls[{tier!r}]={count!r}. "
-                    "Leave a tier out to have no limit."
-                )
-        if self.ms is not None and not (math.isfinite(self.ms) and self.ms >= 0):
+            hint = "Leave a tier out to have no limit."
+            check_int(count, argument=f"calls[{tier!r}]", at_least=0, hint=hint)
+        if self.ms is not None:
+            check_number(self.ms, argument="ms", interval="[0, inf)", hint="None is no limit.")
+
+    def check(self, members: Mapping[str, Sequence[Any]]) -> None:
+        """Refuses a team that has not all tiers of `calls`: their limits would limit nothing.
+
+        Args:
+            members: The team's agents by step.
+
+        Raises:
+            ValueError: If no agent is of a tier that has a limit.
+        """
+        tiers = tuple(dict.fromkeys(member.tier for who in members.values() for member in who))
+        if unknown := [tier for tier in self.calls if tier not in tiers]:
             raise ValueError(
-                f"`ms` must be at least 0 milliseconds. Received: ms={self.ms!r}. None is no limit."
+                f"`budget` must limit tiers of the team, which are {tiers}. Received: "
+                f"calls={dict(self.calls)!r}, and no agent is of the tier {unknown[0]!r}. A limit "
+                "for it would leave the team without one."
             )
 
 
@@ -208,3 +152,65 @@ class ThresholdPolicy:
                 return choice
         too_low = view.message.confidence < self.abstain_below
         return "abstain" if too_low or "accept" not in view.choices else "accept"
+
+
+class BudgetTracker:
+    """Counts what the requests of a batch spend together, and begins anew with the next batch.
+
+    The team counts, so that nothing a policy says can pass the budget.
+
+    Args:
+        budget: What a batch may cost; a batch is `budget.requests` requests in a row.
+
+    Example:
+        >>> tracker = BudgetTracker(Budget(calls={"teacher": 1}, requests=2))
+        >>> tracker.begin()
+        >>> tracker.pay_call("teacher")
+        >>> tracker.begin()
+        >>> tracker.left()
+        Budget(calls={'teacher': 0}, ms=None, requests=1)
+        >>> tracker.begin()
+        >>> tracker.left().calls
+        {'teacher': 1}
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._ahead = 0  # requests of the batch that are left, the present one included
+        self._calls: dict[str, int] = {}
+        self._ms: float | None = None
+
+    def begin(self) -> None:
+        """Begins a request; the first of a batch has the whole budget before it."""
+        self._ahead -= 1
+        if self._ahead < 1:
+            self._ahead = self._budget.requests
+            self._calls, self._ms = dict(self._budget.calls), self._budget.ms
+
+    def left(self) -> Budget:
+        """Returns what is left, and for how many requests, the present one included."""
+        return Budget(calls=dict(self._calls), ms=self._ms, requests=self._ahead)
+
+    def affords(self, member: Any) -> bool:
+        """Says whether an agent may be asked now."""
+        if self._calls.get(member.tier, 1) < 1:
+            return False
+        if self._ms is None:
+            return True
+        return self._ms > 0 and float(getattr(member, "expected_ms", 0.0)) <= self._ms
+
+    def pay_call(self, tier: str) -> None:
+        """Counts a call, before it is made: one that never comes back is paid for too."""
+        if tier in self._calls:
+            self._calls[tier] -= 1
+
+    def pay_ms(self, cost_ms: float) -> None:
+        """Counts what a call took."""
+        if self._ms is not None:
+            self._ms = max(self._ms - cost_ms, 0.0)
+
+    def described(self) -> dict[str, Any]:
+        """Returns what is left as plain JSON, for a trace."""
+        left = self.left()
+        shared = {} if left.requests == 1 else {"requests": left.requests}
+        return {"calls": dict(left.calls), "ms": left.ms, **shared}

@@ -1,4 +1,4 @@
-"""Says in a sentence what a team has understood: a label and spans in, a text out.
+"""Generates text from slots: the label and the spans that a team has found become a sentence.
 
 The language model continues a prompt that lists the frame, such as::
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from tfdistill.agents.generation.generator import Generator, WrittenText
 from tfdistill.agents.team.member import Answer, Question
 
-__all__ = ["FrameWriter", "frame_prompt", "slot_coverage"]
+__all__ = ["SlotWriter", "frame_prompt", "slot_coverage"]
 
 
 def frame_prompt(label: str, values: Iterable[tuple[str, str]]) -> str:
@@ -62,8 +62,8 @@ def slot_coverage(text: str, values: Iterable[str]) -> float:
     return found / len(wanted) if wanted else 1.0
 
 
-class FrameWriter:
-    """An agent of a team that writes a sentence with what other steps have found.
+class SlotWriter:
+    """A slot-to-text generator in a team: writes a sentence with what other steps have found.
 
     It belongs to a step such as ``Step("confirmation", kind="text", reads={"intent": "label",
     "slots": "spans"}, each="parts")``. Its confidence is the `slot_coverage` of what it wrote: a
@@ -112,4 +112,4 @@ class FrameWriter:
         return Answer(sentence, slot_coverage(sentence, (value for _, value in values)))
 
     def __repr__(self) -> str:
-        return f"FrameWriter({self.name!r}, {str(self._generator.path)!r})"
+        return f"SlotWriter({self.name!r}, {str(self._generator.path)!r})"

@@ -19,9 +19,10 @@ from tfdistill.agents.team.blackboard import Request
 from tfdistill.agents.team.member import Caller, Member
 from tfdistill.agents.team.messages import plain_value
 from tfdistill.agents.team.plan import Plan, PlanError
-from tfdistill.agents.team.policy import Account, Budget, Policy, ThresholdPolicy
+from tfdistill.agents.team.policy import Budget, BudgetTracker, Policy, ThresholdPolicy
 from tfdistill.agents.team.trace import Trace
 from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_text, check_texts
+from tfdistill.arguments.numeric import check_int
 
 __all__ = ["Team", "TeamResult"]
 
@@ -76,14 +77,14 @@ class Team:
     Attributes:
         plan: The plan.
         path: The folder, or None.
-        account: What is left of the budget.
+        budget_tracker: What is left of the budget.
         sample: A request to measure with, or None.
 
     Raises:
         PlanError: If a step has no agent, an agent's kind is not its step's, or an agent belongs
             to no step; the message draws the plan.
-        ValueError: If two agents share a name, a number is out of range, or the policy does not
-            know the team.
+        ValueError: If two agents share a name, a number is out of range, the policy does not know
+            the team, or the budget limits a tier that no agent has.
 
     Example:
         >>> from tfdistill.agents import Answer, Plan, Step
@@ -115,10 +116,9 @@ class Team:
         self.path = path
         self.policy: Policy = ThresholdPolicy() if policy is None else policy
         self.budget = Budget() if budget is None else budget
-        self.account = Account(self.budget)
-        for name, value in (("max_rounds", max_rounds), ("max_characters", max_characters)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be an int of at least 1. Received: {value!r}.")
+        self.budget_tracker = BudgetTracker(self.budget)
+        check_int(max_rounds, argument="max_rounds", at_least=1)
+        check_int(max_characters, argument="max_characters", at_least=1)
         self.max_rounds = max_rounds
         self.max_characters = max_characters
         self.members: Mapping[str, tuple[Member, ...]] = {
@@ -126,6 +126,7 @@ class Team:
             for name, given in agents.items()
         }
         _check_members(self.members, plan)
+        self.budget.check(self.members)
         check = getattr(self.policy, "check", None)
         if check is not None:
             check(self.members)
@@ -183,11 +184,11 @@ class Team:
 
     def run_blank(self) -> None:
         """Answers a request that no agent need understand, for what measures time; it is free."""
-        kept, self.account = self.account, Account(self.budget)
+        kept, self.budget_tracker = self.budget_tracker, BudgetTracker(self.budget)
         try:
             self.answer(self.sample or "?")
         finally:
-            self.account = kept
+            self.budget_tracker = kept
 
     def with_policy(self, policy: Policy, *, budget: Budget | None = None) -> Team:
         """Returns a team of the same agents under another policy and budget."""
@@ -212,9 +213,17 @@ class Team:
         start = getattr(self.policy, "start", None)
         if start is not None:
             start(text)
-        self.account.begin()
-        described = {**self._described, "budget": self.account.described()}
-        request = Request(text, team=self, caller=self._caller)
+        self.budget_tracker.begin()
+        described = {**self._described, "budget": self.budget_tracker.described()}
+        request = Request(
+            text,
+            plan=self.plan,
+            members=self.members,
+            policy=self.policy,
+            budget=self.budget_tracker,
+            max_rounds=self.max_rounds,
+            caller=self._caller,
+        )
         for level in self.plan.levels:
             request.run_level(level)
         if not request.board:

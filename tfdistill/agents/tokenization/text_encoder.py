@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from tfdistill.agents.tokenization.word_cache import Reading, WordReader, reads_by_word
+from tfdistill.agents.tokenization.token_cache import TokenCache, TokenizedText, tokenizes_by_word
 from tfdistill.agents.tokenization.word_spans import Words, words_of
 
 __all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
@@ -57,9 +57,9 @@ class TextEncoder:
         sequence_length: L, ids per text.
 
     Attributes:
-        reader: Remembers the last text of `encode_words`, of which the next one is often a part;
-            encoders of one tokenizer can share it. None for a tokenizer that does not read a text
-            word by word.
+        token_cache: Remembers the last text of `encode_words`, of which the next one is often a
+            part; encoders of one tokenizer can share it. None for a tokenizer that does not read a
+            text word by word.
 
     Raises:
         ValueError: If it is not a tokenizer that the installed `tokenizers` reads.
@@ -95,7 +95,7 @@ class TextEncoder:
             if token.special
         }
         self._without_meaning = frozenset(special | _unknown_ids(json.loads(tokenizer_json)))
-        self.reader = WordReader(tokenizer_json) if reads_by_word(tokenizer_json) else None
+        self.token_cache = TokenCache(tokenizer_json) if tokenizes_by_word(tokenizer_json) else None
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of one text.
@@ -110,10 +110,10 @@ class TextEncoder:
             UnusableTextError: If the text cannot be tokenized, or none of its first L tokens is
                 a word or a part of a word that the tokenizer knows.
         """
-        reading = self._reading(text)
-        if reading is None:
+        tokenized = self._tokenized(text)
+        if tokenized is None:
             return self._row(text, self._encoding(text).ids)
-        return self._row(text, reading.first(self.sequence_length)[0])
+        return self._row(text, tokenized.first(self.sequence_length)[0])
 
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
         """Returns the ids of one text, and where its words are.
@@ -127,9 +127,9 @@ class TextEncoder:
         Raises:
             UnusableTextError: As `encode`.
         """
-        reading = self._reading(text)
-        if reading is not None:
-            ids, words = reading.first(self.sequence_length)
+        tokenized = self._tokenized(text)
+        if tokenized is not None:
+            ids, words = tokenized.first(self.sequence_length)
             return self._row(text, ids), words
         encoding = self._encoding(text)
         words = words_of(encoding.word_ids, encoding.offsets, length=self.sequence_length)
@@ -142,12 +142,12 @@ class TextEncoder:
         with panics_as_errors():
             return self._tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _reading(self, text: str) -> Reading | None:
+    def _tokenized(self, text: str) -> TokenizedText | None:
         """Reads the text word by word; None where that is not possible."""
-        if self.reader is None:
+        if self.token_cache is None:
             return None
         with _explained(text):
-            return self.reader.read(text)
+            return self.token_cache.read(text)
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
         with _explained(text):
@@ -182,7 +182,7 @@ def _explained(text: str) -> Iterator[None]:
 def panics_as_errors() -> Iterator[None]:
     """Turns a panic of the Rust library into a RuntimeError.
 
-    A panic arrives as a `BaseException`, which would end a lane's thread or a worker as Ctrl-C
+    A panic arrives as a `BaseException`, which would end a worker's thread or a worker as Ctrl-C
     does, though it is one text's fault: a regular expression that backtracks too long is enough.
     """
     try:

@@ -5,7 +5,6 @@ signature          answers
 =================  ===========================================================================
 `decode`           one token → logits of the next one
 `prefill_S`        S tokens of a prompt in one call → logits behind the position `last`
-`verify_S`         S tokens → logits behind each of them, for speculative decoding
 =================  ===========================================================================
 
 All take `ids`, `positions`, `keys`, `values`, `last` (and the scales of a cache in 8 bits), and
@@ -45,11 +44,10 @@ def language_to_tflite(
     *,
     context_length: int = 256,
     prefill_lengths: Sequence[int] = (16, 64),
-    verify_length: int | None = None,
     quantize: str | None = "dynamic",
     cache: str = "float32",
 ) -> Path:
-    """Writes a language model as a `.tflite` file with prefill, decode and perhaps verify.
+    """Writes a language model as a `.tflite` file with prefill and decode signatures.
 
     Kernels and the table are stored in the bits of the mode, with one scale per output channel or
     row, and computed with 8-bit activations measured at run time, which `ai-edge-quantizer` makes.
@@ -60,7 +58,6 @@ def language_to_tflite(
         path: The file to write; an existing one is replaced in one step.
         context_length: Slots C of the cache, an int of at least 2.
         prefill_lengths: Tokens per call for prompts, ints in [2, C].
-        verify_length: Tokens of one call that answers with the logits of all; None for none.
         quantize: One of `tfdistill.bundles.export_modes.IN_LANGUAGE_MODELS`; None is float32.
         cache: "float32", or "int8" for keys and values in 8 bits with one scale per head and
             token. For long contexts on devices with little memory: with six blocks and 8,192
@@ -101,11 +98,9 @@ def language_to_tflite(
     target = check_target(path)
     plain = plain_model(model)
     parts = causal_parts(plain)
-    lengths = _check_lengths(context_length, prefill_lengths, verify_length)
+    lengths = _check_lengths(context_length, prefill_lengths)
     endpoints = {
-        name: _endpoint(
-            plain, parts, length, context_length, every=name.startswith("verify"), cache=cache
-        )
+        name: _endpoint(plain, parts, length, context_length, cache=cache)
         for name, length in lengths.items()
     }
     content = convert(endpoints, quantize=None)
@@ -121,31 +116,22 @@ def language_to_tflite(
     return target
 
 
-def _check_lengths(context_length: Any, prefill_lengths: Any, verify_length: Any) -> dict[str, int]:
+def _check_lengths(context_length: Any, prefill_lengths: Any) -> dict[str, int]:
     check_int(context_length, argument="context_length")
     named = {}
     for index, length in enumerate(prefill_lengths):
         length = check_int(length, argument=f"prefill_lengths[{index}]")
         named[f"prefill_{length}"] = length
-    if verify_length is not None:
-        length = check_int(verify_length, argument="verify_length")
-        named[f"verify_{length}"] = length
     if context_length < 2 or not all(2 <= length <= context_length for length in named.values()):
         raise ValueError(
-            "`prefill_lengths` and `verify_length` must be in [2, context_length], which is at "
-            f"least 2. Received: {sorted(named.values())} with context_length={context_length}."
+            "`prefill_lengths` must be in [2, context_length], which is at least 2. "
+            f"Received: {sorted(named.values())} with context_length={context_length}."
         )
     return {"decode": 1, **named}
 
 
 def _endpoint(
-    model: keras.Model,
-    parts: CausalParts,
-    steps: int,
-    context_length: int,
-    *,
-    every: bool,
-    cache: str,
+    model: keras.Model, parts: CausalParts, steps: int, context_length: int, *, cache: str
 ) -> Endpoint:
     """Makes one signature: a function of named tensors, and their shapes."""
     blocks, groups, head_dim = parts.cache_shape
@@ -181,14 +167,8 @@ def _endpoint(
             values=read(tensors, "values", "value_scales"),
             embed=lambda ids: lookup(tf.convert_to_tensor(table.embeddings), ids)[None],
         )
-        last = tensors["last"]
-        # A use of `last` in each signature: the converter drops an input that nothing reads.
-        rows = states[0] if every else tf.gather(states[0], last)
-        logits = _predict(table, rows)
-        if every:
-            logits += 0.0 * tf.cast(last, tf.float32)
         return {
-            "logits": logits,
+            "logits": _predict(table, tf.gather(states[0], tensors["last"])),
             "new_keys": tf.concat(new_keys, axis=0),
             "new_values": tf.concat(new_values, axis=0),
         }

@@ -1,4 +1,4 @@
-"""What a learned policy must be better than: rules that look at one number and compare it.
+"""Baselines of a learned policy: rules that compare one number with a threshold.
 
 Every rule is a table of scores (what a call to the last tier is worth, as the rule sees it, after
 each tier has spoken) and a threshold for each kind of sub-task. All first climb to the tier before
@@ -13,7 +13,8 @@ rule           score
 `random_mix`   drawn
 =============  ==================================================================
 
-Who a learned policy is compared with, each at its best; and whom it had better start from.
+`rules` makes all of them, each at its best, for a comparison with a learned policy;
+`best_behavior_policy` finds the one that learning had better start from.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = [
     "Oracle",
     "Rule",
     "agreement",
-    "best_guide",
+    "best_behavior_policy",
     "fixed_tier",
     "knn",
     "random_mix",
@@ -277,7 +278,9 @@ def rules(game: BudgetGame, *, known: BudgetGame) -> dict[str, Callable[[Any], A
     }
 
 
-def best_guide(train: BudgetGame, *, held_out: BudgetGame) -> tuple[str, Callable[[Any], Any]]:
+def best_behavior_policy(
+    train: BudgetGame, *, held_out: BudgetGame
+) -> tuple[str, Callable[[Any], Any]]:
     """Finds the rule that does best on requests that it was not tuned on.
 
     Args:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.arguments.numeric import check_int
 from tfdistill.rl.budget.calibration import Calibration
 from tfdistill.rl.budget.features import gains, resources, team_features
 from tfdistill.rl.budget.record import TeamRecord
@@ -280,12 +281,12 @@ class BudgetGame:
 
 
 def _check(record: TeamRecord, counts: dict[str, int], reward: str, wrong_cost: float) -> None:
+    hint = (
+        f"`calls` is a number of calls to the last tier, {record.tiers[-1]!r} of {record.tiers}; "
+        "a budget below one call leaves nothing to decide."
+    )
     for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(
-                f"`{name}` must be an int of at least 1. Received: {name}={value!r}. "
-                "A budget below one call leaves nothing to decide."
-            )
+        check_int(value, argument=name, at_least=1, hint=hint if name == "calls" else "")
     if reward not in ("all-right", "mean"):
         raise ValueError(f'`reward` must be "all-right" or "mean". Received: reward={reward!r}.')
     if len(record.tiers) < 2:

@@ -1,9 +1,8 @@
-"""What every tier of a team answered to every request, once and for all: a table to learn from.
+"""The recorded answers of every tier of a team to every request: a table to learn from.
 
 With the answers recorded, a policy is tried out by looking up, thousands of times a second and with
 no model called. Whether a choice of tiers gets a request right is then an AND over its sub-tasks.
-
-Reading the recorded answers of a team: JSON lines, checked one by one.
+A record's file is JSON lines, which are checked one by one.
 """
 
 from __future__ import annotations

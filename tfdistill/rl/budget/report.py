@@ -17,7 +17,7 @@ import numpy as np
 
 from tfdistill.files.atomic import replacing
 from tfdistill.reports.figures import new_figure
-from tfdistill.rl.budget.baselines import best_guide, rules
+from tfdistill.rl.budget.baselines import best_behavior_policy, rules
 from tfdistill.rl.budget.calibration import Calibration
 from tfdistill.rl.budget.evaluation import Evaluation, cluster_interval, evaluate
 from tfdistill.rl.budget.game import BudgetGame
@@ -103,12 +103,12 @@ def learn_budgets(
         }
         games = [BudgetGame(part, **share) for part in (test, dev, train, validation)]
         drill = BudgetGame(train, practice=True, relative=True, **share)
-        name, guide = best_guide(games[2], held_out=games[3])
+        name, rule = best_behavior_policy(games[2], held_out=games[3])
         learner, _ = learn_policy(
             learner_class,
             drill,
             validation=games[3],
-            guide=dataclasses.replace(guide, game=drill),  # type: ignore[type-var]
+            behavior_policy=dataclasses.replace(rule, game=drill),  # type: ignore[type-var]
             steps=steps,
             seed=seed,
             hidden_dim=32,

@@ -1,6 +1,7 @@
-"""A start for a learner: first do as a rule does, then learn what is better.
+"""Training of a team's learner for a budget: imitation of a behavior policy, then Q-learning.
 
-Training a team's learner for a budget, and keeping what did best on requests it did not see.
+The learner starts by doing as a rule does, learns what is better, and is kept as it was when it
+did best on requests that it did not see.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def imitation_loss(
 
 def imitate(
     learner: IQL,
-    guide: Callable[[tf.Tensor], Any],
+    behavior_policy: Callable[[tf.Tensor], Any],
     *,
     steps: int = 400,
     states: int = 8192,
@@ -65,7 +66,8 @@ def imitate(
 
     Args:
         learner: Whose networks are trained; its game is a `BudgetGame`.
-        guide: From episodes to actions, a rule of `baselines` or `auction` for the same game.
+        behavior_policy: From episodes to actions, a rule of `baselines` or `auction` for the same
+            game.
         steps: Gradient steps of 256 situations.
         states: Episodes that are started; each gives the situations of one request.
         margin: By how much the rule's action should be preferred.
@@ -75,7 +77,7 @@ def imitate(
         How often the learner then does as the rule, in [0, 1], over what is open.
     """
     game: BudgetGame = learner.game
-    episodes, actions = _seen(game, guide, states, seed)
+    episodes, actions = _seen(game, behavior_policy, states, seed)
     seen, allowed = game.observe(episodes), game.allowed(episodes)
     matters = tf.cast(tf.reduce_sum(tf.cast(allowed, tf.int32), -1) > 1, tf.float32)
     optimizer = keras.optimizers.Adam(2e-3)
@@ -100,13 +102,13 @@ def imitate(
 
 
 def _seen(
-    game: BudgetGame, guide: Callable[[tf.Tensor], Any], states: int, seed: int
+    game: BudgetGame, behavior_policy: Callable[[tf.Tensor], Any], states: int, seed: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Collects what the rule meets in one request of each of many episodes, and what it does."""
     episodes = game.start(states, tf.constant([seed, -2]))
     met, done = [], []
     for _ in range(game.rounds):
-        actions = tf.cast(guide(episodes), tf.int32)
+        actions = tf.cast(behavior_policy(episodes), tf.int32)
         met.append(episodes)
         done.append(actions)
         episodes = game.play(episodes, actions)[0]
@@ -150,7 +152,7 @@ def learn_policy(
     game: BudgetGame,
     *,
     validation: BudgetGame,
-    guide: Callable[[tf.Tensor], Any] | None = None,
+    behavior_policy: Callable[[tf.Tensor], Any] | None = None,
     steps: int = 40_000,
     checks: int = 5,
     seed: int = 0,
@@ -158,15 +160,15 @@ def learn_policy(
 ) -> tuple[IQL, dict[str, float]]:
     """Trains, and returns the learner as it was when it did best on the validation requests.
 
-    With a guide it starts by doing as that rule does (`imitate`). Random actions give way to the
-    learner's own over the first 60 % of the steps, down to 1 in 10: what an action is worth depends
-    on what the peers do, and in the end they are not random.
+    With a behavior policy it starts by doing as that rule does (`imitate`). Random actions give way
+    to the learner's own over the first 60 % of the steps, down to 1 in 10: what an action is worth
+    depends on what the peers do, and in the end they are not random.
 
     Args:
         learner_class: `IQL`, `VDN` or `QMIX`.
         game: What is practiced; made with `practice=True, relative=True` it is learned fastest.
         validation: Other requests under the same budget.
-        guide: A rule for `game` to start from, such as `Auction` or `thresholds`.
+        behavior_policy: A rule for `game` to start from, such as `Auction` or `thresholds`.
         steps: Environment steps.
         checks: How often to look at the validation requests.
         seed: Seed of the learner.
@@ -175,22 +177,22 @@ def learn_policy(
     Returns:
         The learner; and `validation`, its score there, `kept_at`, the steps after which that was
         (0 is the imitation alone, from which nothing was gained), and `imitated`, how often it did
-        as the guide did before it went on.
+        as the behavior policy did before it went on.
     """
-    start = 0.3 if guide else 1.0
+    start = 0.3 if behavior_policy else 1.0
     chosen: dict[str, Any] = {
         "discount": 1.0,
         "double_q": True,
         "num_episodes": 128,
         "updates": 4,
         "batch_turns": 2,
-        "learning_rate": 3e-4 if guide else 1e-3,
+        "learning_rate": 3e-4 if behavior_policy else 1e-3,
         "replay_turns": 128,
         "exploration": lambda done: max(0.1, start * (1.0 - done / (0.6 * steps))),
     } | settings
     learner = learner_class(game, seed=seed, **chosen)
     act = policy_on(learner, validation)
-    imitated = imitate(learner, guide, seed=seed) if guide else 0.0
+    imitated = imitate(learner, behavior_policy, seed=seed) if behavior_policy else 0.0
     with tempfile.TemporaryDirectory() as folder:
         kept, best, kept_at = Path(folder) / "best.npz", -float("inf"), 0
         for check in range(checks + 1):

@@ -3,8 +3,7 @@
 Time is in the suffix, as usual in the field: an agent that saw `q_tm1` took `a_tm1`, got `r_t`, and
 now sees `q_t`. `discount_t` is gamma, and 0 where the episode *ended* there (an episode that was
 merely cut off goes on in value). Targets carry no gradient, whoever computes them.
-
-Random actions of a team: uniform, without luck where episodes are alike.
+Random actions of a team are uniform, and balanced over episodes that are alike.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""From the agents' values to the team's: a sum (VDN) or a learned monotonic function (QMIX).
+"""The networks of a team: each agent's values of its actions, and the mixer of all agents' values.
 
-Both keep the one property that lets each agent act alone: what is best for an agent's own value is
-best for the team's, because the team's value never falls when an agent's rises.
-
-The agents' networks: from what an agent sees to the value of each of its actions.
+The mixer is a sum (VDN) or a learned monotonic function (QMIX). Both keep the one property that
+lets each agent act alone: what is best for an agent's own value is best for the team's, because the
+team's value never falls when an agent's rises.
 """
 
 from __future__ import annotations

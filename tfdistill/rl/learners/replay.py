@@ -1,6 +1,6 @@
-"""What happened, kept for learning again: a ring of whole turns.
+"""The replay buffer, a ring of whole turns; and a learner's state in a file.
 
-A learner's state in a file: named arrays in an `.npz`, and nothing that could run.
+The file is named arrays in an `.npz`, and nothing that could run.
 """
 
 from __future__ import annotations

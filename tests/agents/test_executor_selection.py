@@ -1,16 +1,33 @@
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tfdistill.agents import Agent, Prediction, UnusableTextError, executor_choice
+from tfdistill.agents import (
+    Agent,
+    Executor,
+    Prediction,
+    UnusableTextError,
+    executor_selection,
+)
+from tfdistill.agents.execution import timing
 
 
 @pytest.fixture(scope="module")
 def agents(bundle: Path) -> list[Agent]:
     return [Agent(bundle), Agent(bundle)]
+
+
+def test_every_executor_that_is_named_can_be_imported_and_has_its_name():
+    for name, (module, class_name) in executor_selection.EXECUTORS.items():
+        found = getattr(importlib.import_module(module), class_name)
+        assert issubclass(found, Executor) and found.name == name
+    assert set(executor_selection.EXECUTORS) == {"inline", "threads", "ray"}
 
 
 def test_sample_text_is_one_that_the_agent_answers(agents: list[Agent]):
@@ -20,12 +37,22 @@ def test_sample_text_is_one_that_the_agent_answers(agents: list[Agent]):
     assert len(text.split()) >= 6
 
 
-def test_time_per_text_is_that_of_a_loop(agents: list[Agent]):
-    text = agents[0].sample_text()
-    seconds = executor_choice.time_per_text(agents[0], text)
+def test_time_per_text_is_that_of_a_loop(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
+    now, answered = [0.0], []
+    answer = agents[0].answer
 
-    # A model of four hundred numbers: more than a Python call, less than 20 ms on any machine.
-    assert 1e-6 < seconds < 2e-2
+    def slow(text: str) -> Any:
+        now[0] += 0.5 if not answered else 0.004  # the first call allocates
+        answered.append(answer(text))
+        return answered[-1]
+
+    monkeypatch.setattr(agents[0], "answer", slow)
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    seconds = timing.time_per_text(agents[0], "wheat", seconds=0.05)
+
+    assert seconds == pytest.approx(0.004)
+    assert len(answered) == 1 + 13  # 13 times 4 ms pass 50 ms
+    assert all(isinstance(each, Prediction) for each in answered)
 
 
 def test_refusal_is_never_what_is_timed(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
@@ -41,7 +68,7 @@ def test_refusal_is_never_what_is_timed(agents: list[Agent], monkeypatch: pytest
     )
 
     assert agent.sample_text() is None
-    assert executor_choice.time_per_text(agent, None, seconds=0.0) > 0
+    assert timing.time_per_text(agent, None, seconds=0.0) > 0
     assert runs == [(1, agent.bundle.sequence_length)] * 2
 
 
@@ -52,29 +79,29 @@ def test_refusal_is_never_what_is_timed(agents: list[Agent], monkeypatch: pytest
 def test_cores_are_never_given_out_twice(
     monkeypatch: pytest.MonkeyPatch, asked: int, agents_count: int, cores: int, wanted: int
 ):
-    monkeypatch.setattr(executor_choice, "available_cores", lambda: cores)
+    monkeypatch.setattr(timing, "available_cores", lambda: cores)
 
-    assert executor_choice.threads_for(asked, num_agents=agents_count) == wanted
+    assert timing.threads_for(asked, num_agents=agents_count) == wanted
 
 
 def test_text_that_must_end_is_never_left_to_a_loop(agents: list[Agent]):
-    assert executor_choice.choose_executor(agents[:1], "wheat", must_end=True) == (
+    assert executor_selection.select_executor(agents[:1], "wheat", must_end=True) == (
         "threads",
         "`timeout_s` needs a thread beside the caller's",
     )
 
 
 def test_single_agent_is_a_loop(agents: list[Agent]):
-    assert executor_choice.choose_executor(agents[:1], "wheat") == (
+    assert executor_selection.select_executor(agents[:1], "wheat") == (
         "inline",
         "one agent has nobody to run beside",
     )
 
 
 def test_single_core_is_a_loop(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(executor_choice, "available_cores", lambda: 1)
+    monkeypatch.setattr(executor_selection, "available_cores", lambda: 1)
 
-    assert executor_choice.choose_executor(agents, "wheat")[0] == "inline"
+    assert executor_selection.select_executor(agents, "wheat")[0] == "inline"
 
 
 @pytest.mark.parametrize(
@@ -88,10 +115,10 @@ def test_measurement_decides_and_is_quoted(
     name: str,
     words: str,
 ):
-    monkeypatch.setattr(executor_choice, "available_cores", lambda: 2)
-    monkeypatch.setattr(executor_choice, "_threads_per_second", lambda *_: threads_per_second)
+    monkeypatch.setattr(executor_selection, "available_cores", lambda: 2)
+    monkeypatch.setattr(executor_selection, "_threads_per_second", lambda *_: threads_per_second)
 
-    chosen, reason = executor_choice.choose_executor(agents, "wheat")
+    chosen, reason = executor_selection.select_executor(agents, "wheat")
 
     assert chosen == name
     assert words in reason
@@ -99,9 +126,9 @@ def test_measurement_decides_and_is_quoted(
 
 
 def test_threads_are_really_measured(agents: list[Agent], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(executor_choice, "available_cores", lambda: 2)
+    monkeypatch.setattr(executor_selection, "available_cores", lambda: 2)
 
-    chosen, reason = executor_choice.choose_executor(agents, agents[0].sample_text())
+    chosen, reason = executor_selection.select_executor(agents, agents[0].sample_text())
 
     assert chosen in {"inline", "threads"}
     assert "texts/s and 2 threads" in reason
@@ -110,9 +137,9 @@ def test_threads_are_really_measured(agents: list[Agent], monkeypatch: pytest.Mo
 def test_session_of_several_machines_means_ray(
     agents: list[Agent], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(executor_choice, "_connected_nodes", lambda: 3)
+    monkeypatch.setattr(executor_selection, "_connected_nodes", lambda: 3)
 
-    assert executor_choice.choose_executor(agents, "wheat") == (
+    assert executor_selection.select_executor(agents, "wheat") == (
         "ray",
         "a Ray session with 3 machines is running",
     )
@@ -130,8 +157,8 @@ def test_session_of_several_machines_means_ray(
 def test_chunk_keeps_the_handing_over_at_a_twentieth(
     text_s: float, handover_s: float, most: int, wanted: int
 ):
-    assert executor_choice.chunk_for(text_s, handover_s=handover_s, most=most) == wanted
+    assert timing.chunk_for(text_s, handover_s=handover_s, most=most) == wanted
 
 
 def test_cores_are_those_that_this_process_may_use():
-    assert 1 <= executor_choice.available_cores() <= (os.cpu_count() or 1)
+    assert 1 <= timing.available_cores() <= (os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""From tokens to text that is certain: whole characters and no half of a stop string."""
+"""Incremental detokenization: whole characters only, and no part of a stop string."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tokenizers
 from tokenizers.decoders import DecodeStream
 
-__all__ = ["TextPieces", "check_stop", "held_back"]
+__all__ = ["IncrementalDetokenizer", "check_stop", "partial_stop_match"]
 
 
 def check_stop(stop: str | Sequence[str]) -> tuple[str, ...]:
@@ -35,8 +35,8 @@ def check_stop(stop: str | Sequence[str]) -> tuple[str, ...]:
     return texts
 
 
-def held_back(text: str, stop: Sequence[str]) -> int:
-    """Counts the characters at the end of a text that may become a stop string.
+def partial_stop_match(text: str, stop: Sequence[str]) -> int:
+    """Measures the partial match of a stop string at the end of a text.
 
     Args:
         text: What was written and not yet given out; it holds no whole stop string.
@@ -46,7 +46,7 @@ def held_back(text: str, stop: Sequence[str]) -> int:
         Length of the longest end of `text` that a stop string begins with.
 
     Example:
-        >>> held_back("the en", ["end.", "no"]), held_back("the", ["end."])
+        >>> partial_stop_match("the en", ["end.", "no"]), partial_stop_match("the", ["end."])
         (2, 1)
     """
     longest = 0
@@ -58,8 +58,10 @@ def held_back(text: str, stop: Sequence[str]) -> int:
     return longest
 
 
-class TextPieces:
-    """Takes tokens and gives out text as soon as nothing can change it any more.
+class IncrementalDetokenizer:
+    """Turns tokens into text one by one, as soon as no later token can change it.
+
+    The end of the text that may still become a stop string waits for the next token.
 
     Args:
         tokenizer: What the tokens belong to.
@@ -92,11 +94,11 @@ class TextPieces:
             self.stopped = True
             piece, self._waiting = self._waiting[: min(found)], ""
             return piece
-        keep = len(self._waiting) - held_back(self._waiting, self._stop)
+        keep = len(self._waiting) - partial_stop_match(self._waiting, self._stop)
         piece, self._waiting = self._waiting[:keep], self._waiting[keep:]
         return piece
 
     def rest(self) -> str:
-        """Returns what was held back, when no token follows; half a character is left out."""
+        """Returns the partial stop match when no token follows; half a character is left out."""
         piece, self._waiting = self._waiting, ""
         return piece

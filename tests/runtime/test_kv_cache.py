@@ -7,17 +7,55 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from shared_fixtures import language_models
 
 from tfdistill.agents import Generator
 from tfdistill.agents.execution.stats import memory_of
 from tfdistill.export import compare_language_model, language_to_tflite, save_language_bundle
 from tfdistill.runtime.interpreter import Interpreter
-from tfdistill.runtime.kv_cache import TextCache
+from tfdistill.runtime.kv_cache import KVCache, find_lengths
 
 CONTEXT = 24  # slots of the bundles' caches
 
+# Not in the folder's conftest, whose bundles are classifiers.
+bundles = language_models.bundles
+generator = language_models.generator
+model = language_models.model
+tokenizer = language_models.tokenizer
 
-def test_a_text_longer_than_the_context_slides_in_constant_memory(generator):
+
+@pytest.fixture
+def cache(bundles) -> KVCache:
+    return KVCache(Interpreter(bundles[0] / "model.tflite"))
+
+
+def test_a_full_context_is_shifted_to_the_newer_half_read_from_position_0(cache):
+    cache.read(list(range(CONTEXT)))
+    cache.shift_context(room=1)
+    assert cache.ids == list(range(CONTEXT // 2, CONTEXT))
+    shifted = cache.read([99])
+
+    cache.clear()
+    expected = cache.read([*range(CONTEXT // 2, CONTEXT), 99])
+    # One call of 8 tokens or several of 1 sum float32 in another order; logits are of size 10.
+    np.testing.assert_allclose(shifted, expected, atol=1e-4)
+
+
+def test_a_context_with_enough_free_slots_is_not_shifted(cache):
+    cache.read(list(range(CONTEXT - 2)))
+    cache.shift_context(room=2)
+    assert cache.ids == list(range(CONTEXT - 2))
+    cache.shift_context(room=3)
+    assert cache.ids == list(range(CONTEXT - 2 - CONTEXT // 2, CONTEXT - 2))
+
+
+def test_signatures_that_earlier_versions_wrote_for_speculative_decoding_are_left_out(bundles):
+    signatures = Interpreter(bundles[0] / "model.tflite").signatures
+    old = {**signatures, "verify_4": signatures["prefill_8"]}
+    assert find_lengths(old) == find_lengths(signatures) == {1: "decode", 8: "prefill_8"}
+
+
+def test_a_text_longer_than_the_context_is_written_in_constant_memory(generator):
     settings = {"temperature": 1.0, "seed": 1}
     generator.generate("warm", max_new_tokens=3 * CONTEXT, **settings)
     tracemalloc.start()
@@ -58,13 +96,13 @@ def test_a_cache_in_8_bits_has_a_byte_for_a_number_and_is_within_its_steps(
     paths = {
         cache: save_language_bundle(
             model, tmp_path / cache, tokenizer=tokenizer, context_length=CONTEXT,
-            prefill_lengths=[8], verify_length=4, quantize=None, cache=cache,
+            prefill_lengths=[8], quantize=None, cache=cache,
         ).model_path
         for cache in ("float32", "int8")
     }  # fmt: skip
     sizes = {}
     for cache, path in paths.items():
-        stores = TextCache(Interpreter(path))._stores
+        stores = KVCache(Interpreter(path))._stores
         sizes[cache] = sum(store.nbytes for store in stores.values())
     # Heads of 4 numbers: 4 bytes and a scale of 4 in place of 16; of 64 it would be 68 of 256.
     assert sizes["int8"] == sizes["float32"] // 2

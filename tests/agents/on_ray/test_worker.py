@@ -112,16 +112,17 @@ def test_nothing_is_lost_while_workers_are_killed(ray_session: Any, bundle: Path
 
         killer = threading.Thread(target=kill)
         killer.start()
-        end = time.monotonic() + 3.0
         rounds = 0
-        while time.monotonic() < end or rounds < 2:
+        while len(killed) < 3:
             assert list(pool.map(texts * 4)) == wanted * 4
             rounds += 1
         stop.set()
         killer.join()
+        assert list(pool.map(texts * 4)) == wanted * 4
+        rounds += 1
         stats = pool.stats()
 
-    assert len(killed) >= 2
+    assert len(killed) >= 3
     assert stats["restarts"] >= 1
     assert stats["failed"] == 0
     assert stats["submitted"] == stats["completed"] == rounds * 4 * len(texts)
@@ -139,7 +140,7 @@ def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
     (error,) = [answer for answer in answers if isinstance(answer, Exception)]
     assert answers.index(error) == 13
     assert isinstance(error, QuarantinedTextError)
-    # One death with the batch, two that are charged, three alone and at once.
+    # One death with the batch, two failed attempts, three alone and at once.
     assert "'wheat poison' is quarantined: 5 workers died on it" in str(error)
     assert stats["failed"] == 1
     labels = ["grain", "oil"] * 20
@@ -150,7 +151,7 @@ def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
 def test_text_that_kills_slowly_is_given_up_at_last(
     ray_session: Any, bundle: Path, deadly: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(quarantine, "MAX_CHARGES", 6)
+    monkeypatch.setattr(quarantine, "MAX_ATTEMPTS", 6)
     with AgentPool(bundle, executor="ray", num_agents=1) as pool:
         future = pool.submit("wheat slow-death")
         with pytest.raises(QuarantinedTextError, match="is given up: 6 workers died"):

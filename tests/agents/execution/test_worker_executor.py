@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_fixtures.own_executors import GivenWorkers
 
 from tfdistill.agents import Agent, Prediction
-from tfdistill.agents.execution.executors import LaneExecutor, LaneLostError, on_lane
-from tfdistill.agents.execution.thread_worker import ThreadLane
+from tfdistill.agents.execution.thread_worker import ThreadWorker
 from tfdistill.agents.execution.work_queue import WorkItem, WorkQueue
+from tfdistill.agents.execution.worker_executor import WorkerLostError, on_worker_thread
 
 
-class FaultyLane:
-    """A lane that answers one text and then fails in a way that nobody foresaw."""
+class FaultyWorker:
+    """A worker that answers one text and then fails in a way that nobody foresaw."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -21,7 +22,7 @@ class FaultyLane:
 
     def serve(self, items: list[WorkItem], queue: WorkQueue) -> None:
         queue.finish(items[0], "answered")
-        if isinstance(self.error, LaneLostError):
+        if isinstance(self.error, WorkerLostError):
             queue.put_back(items[1:])
         raise self.error
 
@@ -34,7 +35,7 @@ class FaultyLane:
 
 @pytest.fixture
 def slow_start(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Holds the lanes back until all texts of a test are in the queue."""
+    """Holds the workers back until all texts of a test are in the queue."""
     start = threading.Event()
     take = WorkQueue.take
 
@@ -47,11 +48,11 @@ def slow_start(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, BaseException])
-def test_defect_in_a_lane_fails_its_texts_and_hangs_nobody(
+def test_defect_in_a_worker_fails_its_texts_and_hangs_nobody(
     slow_start: threading.Event, kind: type[BaseException]
 ):
-    lane = FaultyLane(kind("a defect"))
-    executor = LaneExecutor([lane], chunk_size=2, name="test")
+    worker = FaultyWorker(kind("a defect"))
+    executor = GivenWorkers([worker], chunk_size=2)
     futures = [executor.submit(text) for text in "abc"]
     slow_start.set()
 
@@ -60,12 +61,14 @@ def test_defect_in_a_lane_fails_its_texts_and_hangs_nobody(
         with pytest.raises(RuntimeError, match="a defect"):
             future.result(timeout=10)
     executor.close(cancel=False)
-    assert lane.closed
+    assert worker.closed
 
 
-def test_texts_of_a_lost_lane_are_answered_by_the_others(slow_start: threading.Event, bundle: Path):
-    lanes = [FaultyLane(LaneLostError("gone")), ThreadLane(Agent(bundle))]
-    executor = LaneExecutor(lanes, chunk_size=4, name="test")
+def test_texts_of_a_lost_worker_are_answered_by_the_others(
+    slow_start: threading.Event, bundle: Path
+):
+    workers = [FaultyWorker(WorkerLostError("gone")), ThreadWorker(Agent(bundle))]
+    executor = GivenWorkers(workers, chunk_size=4)
     futures = [executor.submit("wheat") for _ in range(8)]
     slow_start.set()
 
@@ -76,8 +79,8 @@ def test_texts_of_a_lost_lane_are_answered_by_the_others(slow_start: threading.E
     assert sum(isinstance(each, Prediction) for each in answers) >= 7
 
 
-def test_losing_the_last_lane_fails_what_waits(slow_start: threading.Event):
-    executor = LaneExecutor([FaultyLane(LaneLostError("all gone"))], chunk_size=2, name="test")
+def test_losing_the_last_worker_fails_what_waits(slow_start: threading.Event):
+    executor = GivenWorkers([FaultyWorker(WorkerLostError("all gone"))], chunk_size=2)
     futures = [executor.submit(text) for text in "abcd"]
     slow_start.set()
 
@@ -88,12 +91,12 @@ def test_losing_the_last_lane_fails_what_waits(slow_start: threading.Event):
     executor.close(cancel=False)
 
 
-def test_only_lane_threads_count_as_lanes(slow_start: threading.Event, bundle: Path):
-    executor = LaneExecutor([ThreadLane(Agent(bundle))], chunk_size=1, name="test")
+def test_only_threads_of_workers_count_as_such(slow_start: threading.Event, bundle: Path):
+    executor = GivenWorkers([ThreadWorker(Agent(bundle))], chunk_size=1)
     inside: list[bool] = []
-    executor.submit("wheat").add_done_callback(lambda _: inside.append(on_lane()))
+    executor.submit("wheat").add_done_callback(lambda _: inside.append(on_worker_thread()))
     slow_start.set()
     executor.close(cancel=False)
 
     assert inside == [True]
-    assert not on_lane()
+    assert not on_worker_thread()

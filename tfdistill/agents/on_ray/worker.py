@@ -1,9 +1,8 @@
-"""Lanes whose agents live in Ray worker processes, and what becomes of the texts when one dies.
+"""The executor "ray": agents in worker processes of Ray, and what becomes of texts when one dies.
 
-Ray places, starts and restarts the processes. `ray_process.py` notices that one is gone or stuck,
-and `failures.py` says whose fault it was; here each text is settled, or goes back to the queue.
-
-Starting the Ray workers of a pool: one class, one packed folder, names for the dashboard.
+Ray places, starts and restarts the processes. `worker_process` notices that one is gone or stuck,
+and `execution.quarantine` says which text did it; here each text is settled, or goes back to the
+queue.
 """
 
 from __future__ import annotations
@@ -13,21 +12,77 @@ from pathlib import Path
 from typing import Any
 
 from tfdistill.agents.execution import quarantine
+from tfdistill.agents.execution.executor import Job
 from tfdistill.agents.execution.work_queue import WorkItem, WorkQueue
+from tfdistill.agents.execution.worker_executor import WorkerExecutor, pool_label
 from tfdistill.agents.on_ray import actors, worker_process
 from tfdistill.agents.on_ray.worker_process import (
+    ProcessDiedError,
     RayProcess,
     StuckError,
-    WorkerLostError,
     last_line,
 )
 from tfdistill.cluster import session
 
-__all__ = ["RayLane", "RayLanes"]
+__all__ = ["RayExecutor", "RayWorker"]
+
+# A lost worker's batch is tried again one text at a time, so it should stay small.
+_LARGEST_CHUNK = 64
 
 
-class RayLane:
-    """A lane that answers with a worker process of Ray.
+class RayExecutor(WorkerExecutor):
+    """The executor "ray": each agent in a process of its own, on this machine or others.
+
+    A Ray session that runs already is used and left running; otherwise one is started, and ended
+    with the last executor that uses it.
+    """
+
+    name = "ray"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: str | None = None
+
+    def start(self, job: Job) -> None:
+        """Starts the worker processes and waits until they answer.
+
+        Raises:
+            ImportError: If Ray is not installed.
+            RuntimeError: If they are not ready within 60 s.
+        """
+        self._session = session.acquire()
+        try:
+            label = pool_label()
+            opener = _RayWorkers(
+                job.path, threads=job.threads, timeout_s=job.timeout_s, label=label
+            )
+            workers = opener.open(job.num_agents)
+            handover_s = workers[0].time_handover()
+            self.run_workers(
+                workers,
+                chunk_size=job.chunk_for(handover_s=handover_s, most=_LARGEST_CHUNK),
+                label=label,
+                more_workers=opener.open,
+            )
+        except BaseException:
+            self._release()
+            raise
+
+    def close(self, *, cancel: bool, patience_s: float | None = None) -> None:
+        """Ends the processes, and the Ray session if it is ours and nobody else uses it."""
+        try:
+            super().close(cancel=cancel, patience_s=patience_s)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        held, self._session = self._session, None
+        if held is not None:
+            session.release(held)
+
+
+class RayWorker:
+    """A worker that answers with a worker process of Ray.
 
     Args:
         process: The worker.
@@ -42,8 +97,8 @@ class RayLane:
     def serve(self, items: list[WorkItem], queue: WorkQueue) -> None:
         """Has the worker answer the items, and deals with its death."""
         try:
-            if items[0].suspect:
-                self._serve_suspect(items[0], queue)
+            if items[0].possible_poison:
+                self._serve_isolated(items[0], queue)
             else:
                 self._serve_batch(items, queue)
         except BaseException:
@@ -69,8 +124,8 @@ class RayLane:
     def _serve_batch(self, items: list[WorkItem], queue: WorkQueue) -> None:
         try:
             answers = self._process.run([item.text for item in items])
-        except WorkerLostError:
-            quarantine.suspect(items, queue)
+        except ProcessDiedError:
+            quarantine.retry_in_isolation(items, queue)
             self._process.revive()
             return
         except StuckError as error:
@@ -79,7 +134,7 @@ class RayLane:
             self._process.revive()
             return
         except self._task_error:  # no answers, though the worker lives
-            quarantine.suspect(items, queue)
+            quarantine.retry_in_isolation(items, queue)
             return
         if answers is None:
             queue.put_back(items)
@@ -90,13 +145,13 @@ class RayLane:
 
     def _settle_stuck(self, items: list[WorkItem], index: int | None, queue: WorkQueue) -> None:
         if index is None:  # one of them, but which?
-            quarantine.suspect(items, queue)
+            quarantine.retry_in_isolation(items, queue)
             return
         # Those before it were answered, and their answers are lost with the process.
         queue.put_back(items[:index] + items[index + 1 :])
         queue.finish(items[index], quarantine.timeout_of(items[index], self._timeout_s))
 
-    def _serve_suspect(self, item: WorkItem, queue: WorkQueue) -> None:
+    def _serve_isolated(self, item: WorkItem, queue: WorkQueue) -> None:
         messages = self._process.start_alone(item.text, quick_s=quarantine.QUICK_S)
         kinds: list[str] = []
         try:
@@ -122,22 +177,22 @@ class RayLane:
             else:
                 queue.finish(item, quarantine.timeout_of(item, self._timeout_s))
             self._process.kill()
-        except WorkerLostError:
+        except ProcessDiedError:
             if "started" in kinds:
-                quarantine.charge(item, quick="slow" not in kinds)
-            verdict = quarantine.verdict(item)
-            if verdict is None:
+                quarantine.count_attempt(item, quick="slow" not in kinds)
+            outcome = quarantine.outcome(item)
+            if outcome is None:
                 queue.put_back([item])
             else:
-                queue.finish(item, verdict)
+                queue.finish(item, outcome)
         self._process.revive()
 
 
-class RayLanes:
-    """Opens lanes on worker processes that all hold the same folder.
+class _RayWorkers:
+    """Opens workers on worker processes that all hold the same folder.
 
     Args:
-        path: The folder of the unit, absolute.
+        path: The folder of the servable, absolute.
         threads: Threads for one call of a model.
         timeout_s: The longest that one text may take; None is for ever.
         label: What the workers are called in Ray's dashboard, before their number.
@@ -153,7 +208,7 @@ class RayLanes:
         self._label = label
         self._opened = 0
 
-    def open(self, num_agents: int) -> list[RayLane]:
+    def open(self, num_agents: int) -> list[RayWorker]:
         """Starts worker processes and waits until all of them answer.
 
         Args:
@@ -163,22 +218,22 @@ class RayLanes:
             RuntimeError: If they are not ready within 60 s, naming requested and free CPUs, or
                 one cannot start.
         """
-        lanes = [self._start() for _ in range(num_agents)]
+        workers = [self._start() for _ in range(num_agents)]
         deadline = time.monotonic() + worker_process.READY_S
         ready = 0
         try:
-            for lane in lanes:
-                lane.wait_ready(deadline=deadline)
+            for worker in workers:
+                worker.wait_ready(deadline=deadline)
                 ready += 1
         except BaseException as error:
-            for lane in lanes:
-                lane.close()
+            for worker in workers:
+                worker.close()
             if not isinstance(error, TimeoutError):
                 raise
             raise RuntimeError(_too_late(num_agents, ready=ready)) from error
-        return lanes
+        return workers
 
-    def _start(self) -> RayLane:
+    def _start(self) -> RayWorker:
         self._opened += 1
         process = RayProcess(
             self._actor_class,
@@ -187,7 +242,7 @@ class RayLanes:
             name=f"{self._label}-{self._opened - 1}",
             timeout_s=self._timeout_s,
         )
-        return RayLane(process, timeout_s=self._timeout_s)
+        return RayWorker(process, timeout_s=self._timeout_s)
 
 
 def _too_late(num_agents: int, *, ready: int) -> str:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from tfdistill.agents.generation.streaming_text import TextPieces, check_stop, held_back
+from tfdistill.agents.generation.incremental_detokenizer import (
+    IncrementalDetokenizer,
+    check_stop,
+    partial_stop_match,
+)
 from tfdistill.bundles.chat_format import chat_format_of, chat_prompt
 
 
@@ -19,12 +23,12 @@ def tokenizer() -> Tokenizer:
 
 
 def stream(tokenizer: Tokenizer, text: str, stop: tuple[str, ...] = ()) -> tuple[list[str], bool]:
-    pieces, given = TextPieces(tokenizer, stop=stop), []
+    detokenizer, given = IncrementalDetokenizer(tokenizer, stop=stop), []
     for token in tokenizer.encode(text).ids:
-        given.append(pieces.add(token))
-        if pieces.stopped:
+        given.append(detokenizer.add(token))
+        if detokenizer.stopped:
             return given, True
-    return [*given, pieces.rest()], False
+    return [*given, detokenizer.rest()], False
 
 
 def test_a_character_of_three_bytes_comes_with_its_last_one(tokenizer):
@@ -45,10 +49,10 @@ def test_the_earliest_of_several_stop_strings_counts(tokenizer):
     assert ("".join(given), stopped) == ("one", True)
 
 
-def test_held_back_is_the_longest_beginning():
-    assert held_back("xab", ["abc", "b!"]) == 2
-    assert held_back("abc", ["abd"]) == 0
-    assert held_back("", ["a"]) == 0
+def test_a_partial_stop_match_is_the_longest_beginning():
+    assert partial_stop_match("xab", ["abc", "b!"]) == 2
+    assert partial_stop_match("abc", ["abd"]) == 0
+    assert partial_stop_match("", ["a"]) == 0
 
 
 def test_bad_stop_strings_are_told():

@@ -1,8 +1,8 @@
-"""Reads a text once for all who ask about it: its parts are not tokenized again.
+"""A cache of tokens: the words of texts, and the last text, whose parts are not tokenized again.
 
-A team splits a request and asks about each part, with three or four reads of the same words. BERT's
-tokenizer takes a text word by word, so the tokens of a part that begins and ends with whole words
-are those that the request has there.
+A team splits a request and asks several models about each part. BERT's tokenizer takes a text word
+by word, so the tokens of a part that begins and ends with whole words are those that the request
+has there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tokenizers
 
 from tfdistill.agents.tokenization.word_spans import Words, words_of
 
-__all__ = ["Reading", "WordReader", "reads_by_word"]
+__all__ = ["TokenCache", "TokenizedText", "tokenizes_by_word"]
 
 # Of printable ASCII, BERT takes letters and digits together and all else but spaces alone.
 _WORD = re.compile(r"[a-zA-Z0-9]+|[^ a-zA-Z0-9]")
@@ -25,7 +25,7 @@ _MOST_WORDS, _LONGEST_WORD = 2**16, 64  # that are remembered: some 20 MB at mos
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TokenizedText:
     """A text as tokens.
 
     Attributes:
@@ -54,7 +54,7 @@ class Reading:
         own = Words(words.first[:count], words.starts[:count], words.ends[:count])
         return self.ids[:kept] + self.ids[behind:], own
 
-    def part(self, text: str) -> Reading | None:
+    def part(self, text: str) -> TokenizedText | None:
         """Reads a part of the text from what is known; None if it is no part of whole words."""
         begin = self.text.find(text)
         if begin < 0:
@@ -79,11 +79,11 @@ class Reading:
             [place - begin for place in words.ends[low : high + 1]],
         )
         ids = self.ids[:start] + self.ids[from_token:to_token] + self.ids[behind:]
-        return Reading(text, ids, own, (start, start + to_token - from_token))
+        return TokenizedText(text, ids, own, (start, start + to_token - from_token))
 
 
-class WordReader:
-    """Reads texts with a tokenizer that takes them word by word, and remembers words and text.
+class TokenCache:
+    """Tokenizes texts word by word and remembers the tokens of the words and of the last text.
 
     What the tokenizer makes of a word is the same in every text, so plain texts (printable ASCII)
     are cut here, and only words that are new are shown to it.
@@ -91,7 +91,7 @@ class WordReader:
     Not for several threads at once.
 
     Args:
-        tokenizer_json: A tokenizer of which `reads_by_word` is true.
+        tokenizer_json: A tokenizer of which `tokenizes_by_word` is true.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
@@ -103,13 +103,13 @@ class WordReader:
         added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
         self._added = {each.lower() for text in added for each in (text, normalized(text))}
         self._pieces: dict[str, list[int]] = {}
-        self._last: Reading | None = None
+        self._last: TokenizedText | None = None
 
-    def known(self, text: str) -> Reading | None:
+    def known(self, text: str) -> TokenizedText | None:
         """Returns what is known of a text, if it is a part of whole words of the last one."""
         return None if self._last is None else self._last.part(text)
 
-    def read(self, text: str) -> Reading | None:
+    def read(self, text: str) -> TokenizedText | None:
         """Reads a text whole.
 
         Returns:
@@ -126,7 +126,7 @@ class WordReader:
             self._last = found
         return found
 
-    def _read_plain(self, text: str) -> Reading | None:
+    def _read_plain(self, text: str) -> TokenizedText | None:
         if not (text.isascii() and text.isprintable()):
             return None
         lowered = text.lower()
@@ -144,7 +144,7 @@ class WordReader:
             words.ends.append(end)
             ids += self._pieces.get(match[0]) or self._learn(match[0])
         content = len(before), len(ids)
-        return Reading(text, ids + behind, words, content) if words.first else None
+        return TokenizedText(text, ids + behind, words, content) if words.first else None
 
     @cached_property
     def _around(self) -> tuple[list[int], list[int]] | None:
@@ -166,7 +166,7 @@ class WordReader:
             self._pieces[word] = pieces
         return pieces
 
-    def _read_any(self, text: str) -> Reading | None:
+    def _read_any(self, text: str) -> TokenizedText | None:
         encoding = self._tokenizer.encode(text)
         ids, places = encoding.ids, encoding.word_ids
         start, behind = 0, len(ids)
@@ -177,10 +177,10 @@ class WordReader:
         if start == behind or None in places[start:behind]:
             return None
         words = words_of(places, encoding.offsets, length=len(ids))
-        return Reading(text, ids, words, (start, behind))
+        return TokenizedText(text, ids, words, (start, behind))
 
 
-def reads_by_word(tokenizer_json: str) -> bool:
+def tokenizes_by_word(tokenizer_json: str) -> bool:
     """Says whether a tokenizer's words have the same tokens in every text.
 
     That is certain for BERT's: it cuts a text at spaces and punctuation before anything else.
@@ -189,7 +189,7 @@ def reads_by_word(tokenizer_json: str) -> bool:
         tokenizer_json: A tokenizer as `tokenizers` saves it.
 
     Example:
-        >>> reads_by_word('{"pre_tokenizer": {"type": "ByteLevel"}, "model": {"type": "BPE"}}')
+        >>> tokenizes_by_word('{"pre_tokenizer": {"type": "ByteLevel"}, "model": {"type": "BPE"}}')
         False
     """
     content = json.loads(tokenizer_json)
