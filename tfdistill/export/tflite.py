@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from tfdistill.bundles.export_modes import MODES, Mode
-from tfdistill.compress.compressed_model import plain_model
+from tfdistill.compress.compressed_model import guarantees_of, plain_model
+from tfdistill.compress.inspection.verification import verify_file
 from tfdistill.export.convert.attention_masks import clipped_masks, own_blocks
 from tfdistill.export.convert.calibration import check_calibration, examples
 from tfdistill.export.convert.converter import (
@@ -42,7 +43,7 @@ def to_tflite(
     *,
     quantize: str | None = "dynamic",
     calibration: Any = None,
-    check_survival: bool = True,
+    verify_compression: bool = True,
     batch_sizes: Sequence[int] | str | None = (1,),
     block_size: int | None = None,
 ) -> Path:
@@ -72,8 +73,9 @@ def to_tflite(
             500 are usual. For a dict of models a dict of such, by signature.
         batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
             None or "dynamic" leaves the batch open, which costs speed.
-        check_survival: Whether zeros, shared values, grids and shared kernels of the model must
-            be in the file; False gives them up, as for 4-bit weights in an 8-bit file.
+        verify_compression: Whether zeros, shared values, grids and shared kernels of the model,
+            and what else the recipe of a `Compressed` model guarantees, must be in the file;
+            False gives them up, as for 4-bit weights in an 8-bit file.
         block_size: With weights of 4 bits: 32, 64, 128 or 256 inputs of a matrix product share a
             scale, which follows outliers more closely and costs two bytes a block; for a model
             that was not trained on the grid of whole channels. None has one scale per output
@@ -90,8 +92,8 @@ def to_tflite(
             unknown; if `block_size` does not fit; if `calibration` is missing for a mode that
             needs it, given for another, or has another shape or values that are not finite.
         ImportError: If the mode needs ai-edge-quantizer, which is not installed.
-        RuntimeError: If the converter fails on the model, or the file lost what `check_survival`
-            asks for.
+        RuntimeError: If the converter fails on the model, or the file lost what
+            `verify_compression` asks for.
         OSError: If the file cannot be written. Nothing is left behind.
 
     Example:
@@ -111,7 +113,8 @@ def to_tflite(
         check_quantizer(quantize)
     sizes = check_batch_sizes(batch_sizes)
     target = check_target(path)
-    models = {name: _exportable(value) for name, value in as_models(model).items()}
+    given = as_models(model)
+    models = {name: _exportable(value) for name, value in given.items()}
     endpoints = endpoints_of(models, batch_sizes=sizes)
     one = not isinstance(model, Mapping)
     data = None
@@ -125,12 +128,11 @@ def to_tflite(
         temporary.write_bytes(with_families(content, endpoints))
         Interpreter(temporary, vetted=True)  # refuses what the runtime cannot prepare
         remember(temporary)
-        if check_survival:
-            from tfdistill.compress.inspection.guarantees import check_file
-
-            for each in models.values():
+        if verify_compression:
+            for name, each in models.items():
                 if not isinstance(each, Endpoint):
-                    check_file(each, temporary, quantize=quantize)
+                    own = guarantees_of(given[name])
+                    verify_file(each, temporary, quantize=quantize, guarantees=own)
     return target
 
 
