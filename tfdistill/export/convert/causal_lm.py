@@ -76,6 +76,7 @@ def language_to_tflite(
         OSError: If the file cannot be written. Nothing is left behind.
 
     Example:
+        >>> import tempfile
         >>> from tfdistill.students import causal_lm
         >>> model = causal_lm(vocabulary_size=9, num_layers=1, hidden_dim=4, num_heads=1,
         ...                   intermediate_dim=4, seed=0)
