@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,17 @@ def test_a_team_writes_alike_alone_on_threads_and_from_its_trace(team_folder):
     assert repr(team.members["note"][0]).startswith("SlotWriter('writer', ")
 
 
+def test_a_team_that_was_saved_with_a_writer_of_the_old_name_still_opens(team_folder, tmp_path):
+    copy = Path(shutil.copytree(team_folder, tmp_path / "old"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest["agents"]["note"][0]["agent"] == "slot_writer"
+    manifest["agents"]["note"][0]["agent"] = "writer"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+
+    (old,), (new,) = (open_team(path).predict(["crude oil"]) for path in (copy, team_folder))
+    assert old.values == new.values
+
+
 @pytest.mark.ray
 def test_ray_workers_of_a_team_write_the_same(team_folder):
     texts = ["oil", "crude oil"]
@@ -195,8 +207,6 @@ def test_ray_workers_of_a_team_write_the_same(team_folder):
 
 
 def test_a_bundle_that_was_changed_inside_a_team_is_refused(team_folder, tmp_path):
-    import shutil
-
     copy = tmp_path / "crew"
     shutil.copytree(team_folder, copy)
     manifest = copy / "writer" / "manifest.json"
