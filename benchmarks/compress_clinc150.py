@@ -29,8 +29,7 @@ from clinc150_teacher import best_teacher
 from clinc150_texts import LENGTH, Intents, augment, load, word_vectors
 
 import tfdistill as td
-from tfdistill.compress import Cluster, Prune, Quantize, check_survival
-from tfdistill.compress.technique import WeightSlot
+from tfdistill.compress import Cluster, Prune, Quantize, WeightState, verify_compression
 from tfdistill.students import at_length
 
 BATCH, TEMPERATURE, RATE = 64, 2.0, 1e-3
@@ -79,7 +78,7 @@ def eight_bits(steps: int) -> Quantize:
 
 def four_bits(steps: int) -> Quantize:
     """Weights of 4 bits; sixteen rows of the table share a scale."""
-    return Quantize(bits=4, rows_per_scale=16)
+    return Quantize(bits=4, group_size=16)
 
 
 def with_blocks(*, groups: int) -> Row:
@@ -117,8 +116,8 @@ class Idle(td.compress.WeightTransform):
     """Leaves every weight as it is."""
 
     def create(self, owner: td.Compressed, target: Any) -> Any:
-        """Makes a slot that does nothing."""
-        return WeightSlot(self, target)
+        """Makes a state that does nothing."""
+        return WeightState(self, target)
 
 
 def main() -> None:
@@ -207,7 +206,7 @@ def measured(
     fixed = at_length(td.strip(model), LENGTH)
     td.to_tflite(fixed, path, quantize=quantize)
     if isinstance(model, td.Compressed):
-        check_survival(model, path)
+        verify_compression(model, path)
     report = td.compare(fixed, path, data.intents.ids["test"], data.intents.labels["test"])
     costs, found = td.measure(path), td.survey(path)
     return {

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from tfdistill.export import language_to_tflite
-from tfdistill.language import Writer
+from tfdistill.language import Sampler
 from tfdistill.runtime.interpreter import Interpreter
 from tfdistill.runtime.kv_cache import TextCache
 from tfdistill.students import causal_lm
@@ -58,12 +58,12 @@ def tflite_round(path: Path, threads: int) -> Contestant:
 
 def keras_round(model: keras.Model) -> Contestant:
     """The same model, cached, in one TensorFlow graph; prompt and tokens in one figure."""
-    writer = Writer(model, rows=1, prompt_length=1, num_tokens=TOKENS)
-    writer([[1]], temperature=0.0)
+    sampler = Sampler(model, rows=1, prompt_length=1, num_tokens=TOKENS)
+    sampler([[1]], temperature=0.0)
 
     def run() -> tuple[float, float]:
         start = time.perf_counter()
-        writer([[1]], temperature=0.0).numpy()
+        sampler([[1]], temperature=0.0).numpy()
         return float("nan"), TOKENS / (time.perf_counter() - start)
 
     return run

@@ -91,7 +91,7 @@ def sizes(healed: keras.Model, four_bits: keras.Model, news: News) -> dict[str, 
         quantize = name.partition(",")[0]
         bundle = td.export.save_language_bundle(
             model, FOLDER / f"bundle-{name}", tokenizer=news.tokenizer, context_length=256,
-            quantize=quantize, end_ids=[0],
+            quantize=quantize, eos_ids=[0],
         )  # fmt: skip
         found[name] = bundle.model_path.stat().st_size
     return found

@@ -105,7 +105,7 @@ def train(utterances: list[Utterance], folder: Path) -> None:
     model.fit(rows, labels, batch_size=BATCH, verbose=2)
     save_language_bundle(
         model, folder / "writer", tokenizer=tokenizer, context_length=128,
-        prefill_lengths=[16, 32], end_ids=[0], max_new_tokens=48,
+        prefill_lengths=[16, 32], eos_ids=[0], max_new_tokens=48,
     )  # fmt: skip
 
 

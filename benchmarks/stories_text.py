@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.language import write
+from tfdistill.language import sample
 from tfdistill.language.gguf_model import half_split
 from tfdistill.students import causal_lm
 
@@ -68,4 +68,4 @@ def load_stories(path: Path) -> keras.Model:
 def sample_rows(teacher: keras.Model, *, rows: int, seed: int) -> np.ndarray:
     """Lets the teacher write at temperature 1, from the beginning on: int32 `[rows, LENGTH]`."""
     prompts = np.full((rows, 1), BEGIN)
-    return write(teacher, prompts, num_tokens=LENGTH - 1, seed=seed, batch_size=min(rows, 256))
+    return sample(teacher, prompts, num_tokens=LENGTH - 1, seed=seed, batch_size=min(rows, 256))

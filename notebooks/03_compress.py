@@ -53,7 +53,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 import tfdistill as td
 from tfdistill import datasets, students
-from tfdistill.compress import Cluster, Prune, Quantize, check_survival
+from tfdistill.compress import Cluster, Prune, Quantize, verify_compression
 
 tf.get_logger().setLevel("ERROR")  # TensorFlow counts retracings
 
@@ -193,7 +193,7 @@ trained_on.compile(
 )
 trained_on.train_on_batch(x_train[:BATCH], y_train[:BATCH])
 try:
-    check_survival(pruned, trained_on)
+    verify_compression(pruned, trained_on)
     lost = None
 except RuntimeError as loss:
     lost = str(loss)
@@ -215,9 +215,9 @@ print(td.survey(pruned_file))
 # row: here eight rows share one.
 
 # %%
-rounded = td.quantize_aware(student, bits=4, rows_per_scale=8)
+rounded = td.quantize_aware(student, bits=4, group_size=8)
 rounded_accuracy = np.mean(rounded.predict(x_test, verbose=0).argmax(axis=-1) == y_test)
-four_bits = repaired(td.quantize_aware(student, bits=4, rows_per_scale=8))
+four_bits = repaired(td.quantize_aware(student, bits=4, group_size=8))
 table["4 bits, trained"] = measured(file_of(four_bits, "four", quantize="int4"))
 
 column = student.get_layer("encoder_0").ffn_inner.kernel.numpy()[:, :6]
@@ -303,7 +303,7 @@ joint = repaired(
 )
 joint_file = file_of(joint, "joint")
 table["joint: zeros, values, 8 bits"] = measured(joint_file)
-in_file = check_survival(joint, joint_file)
+in_file = verify_compression(joint, joint_file)
 values = max(in_file.compressible, key=lambda tensor: tensor.parameters).unique
 print(f"{1 - in_file.nonzero / in_file.parameters:.0%} zeros; {values} values in the table")
 

@@ -59,8 +59,8 @@ from tfdistill.language import (
     load_gguf,
     next_tokens,
     pack_texts,
+    sample,
     score_language_model,
-    write,
 )
 from tfdistill.students import cut_byte_bpe
 
@@ -173,7 +173,7 @@ for quantize in (None, "int4"):
         tokenizer=tokenizer,
         context_length=128,
         quantize=quantize,
-        end_ids=[0],
+        eos_ids=[0],
     )
     size = bundles[quantize].model_path.stat().st_size
     print(f"{quantize or 'float32':8} {size / 2**20:6.1f} MB")
@@ -182,7 +182,7 @@ print(f"teacher  {gguf.stat().st_size / 2**20:6.1f} MB, of all tokens")
 # %%
 prompt = news.test_texts[0][:40]
 ids = tokenizer.encode(prompt).ids
-by_keras = tokenizer.decode(write(student, [ids], num_tokens=24, temperature=0.0)[0][len(ids) :])
+by_keras = tokenizer.decode(sample(student, [ids], num_tokens=24, temperature=0.0)[0][len(ids) :])
 by_file = Generator(folder / "bundle-None").generate(prompt, max_new_tokens=24, temperature=0.0)
 print(f"{prompt} …\nKeras  {by_keras!r}\nfile   {by_file!r}")
 

@@ -272,7 +272,7 @@ def test_a_layer_that_is_used_twice_moves_its_schedule_once_in_a_step(make_model
     for step in range(1, 7):
         compressed(x, training=True)
         assert int(compressed.step) == step
-        zeros = int(np.sum(compressed._slots[0].mask.numpy() == 0))
+        zeros = int(np.sum(compressed.weight_states[0].mask.numpy() == 0))
         # Of 16 weights 16 · 0.5 · (1 − (1 − t/6)³) are gone, of which a whole number stays.
         assert zeros == round(8 * (1 - (1 - step / 6) ** 3))
 
@@ -283,4 +283,4 @@ def test_a_tied_table_is_counted_once(make_model, ids):
     paths = [target.path for target in find_targets(strip(compressed))]
 
     assert paths == ["words/embeddings", "inner/kernel"]
-    assert len(compressed._slots) == 2
+    assert len(compressed.weight_states) == 2

@@ -113,14 +113,14 @@ def test_a_frozen_weight_is_seen_compressed_and_never_moved(x):
 def test_evaluation_masks_without_assigning(x):
     compressed = compiled(prune_low_magnitude(network(), sparsity=0.5, steps=1))
     compressed.fit(x, Y, batch_size=8, verbose=0)
-    (slot, _) = compressed._slots
-    regrown = np.ones(slot.mask.shape, "float32")
-    slot.target.variable.assign(regrown)
+    (state, _) = compressed.weight_states
+    regrown = np.ones(state.mask.shape, "float32")
+    state.target.variable.assign(regrown)
     (_, seen), _ = compressed.effective_weights(training=False)
     compressed(x)
 
-    np.testing.assert_array_equal(seen, slot.mask)
-    np.testing.assert_array_equal(slot.target.variable, regrown)
+    np.testing.assert_array_equal(seen, state.mask)
+    np.testing.assert_array_equal(state.target.variable, regrown)
 
 
 def test_gradients_reach_pruned_weights_so_that_they_can_come_back(x):
@@ -129,7 +129,7 @@ def test_gradients_reach_pruned_weights_so_that_they_can_come_back(x):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(compressed(x, training=True)))
     gradient = tape.gradient(loss, compressed.student.layers[-1].kernel).numpy()
-    mask = compressed._slots[1].mask.numpy()
+    mask = compressed.weight_states[1].mask.numpy()
 
     assert (gradient[mask == 0] != 0).any()
 
@@ -141,14 +141,14 @@ def test_every_epoch_ends_with_masked_weights(x):
             self.batches, self.epochs = [], []
 
         def on_train_batch_end(self, batch, logs=None):
-            self.batches.append(np.mean(slot.target.variable.numpy() == 0))
+            self.batches.append(np.mean(state.target.variable.numpy() == 0))
 
         def on_epoch_end(self, epoch, logs=None):
-            self.epochs.append(np.mean(slot.target.variable.numpy() == 0))
+            self.epochs.append(np.mean(state.target.variable.numpy() == 0))
 
     for wrap in (False, True):
         compressed = prune_low_magnitude(network(), sparsity=0.5, steps=2)
-        slot, watch = compressed._slots[0], Watch()
+        state, watch = compressed.weight_states[0], Watch()
         model = Distiller(student=compressed, teacher=network()) if wrap else compressed
         model.compile("adam", **({} if wrap else {"loss": "mse"}))
         model.fit(x, np.eye(3)[Y], batch_size=4, epochs=2, verbose=0, callbacks=[watch])

@@ -50,16 +50,16 @@ def test_masks_thresholds_and_weights_equal_tfmots_at_every_step(data, frequency
     callback.on_train_begin()
     (wrapped,) = peer.layers
     (_, mask, threshold) = wrapped.pruning_vars[0]
-    (slot,) = (slot for slot in own._slots)
+    (state,) = (state for state in own.weight_states)
     sparsities = set()
     for step in range(STEPS):
         callback.on_train_batch_begin(step)
         peer.train_on_batch(x[step], y[step])
         own.train_on_batch(x[step], y[step])
-        np.testing.assert_array_equal(slot.mask.numpy(), mask.numpy(), f"step {step}")
-        assert slot.threshold.numpy() == threshold.numpy()
-        np.testing.assert_array_equal(slot.target.variable, wrapped.layer.kernel)
-        sparsities.add(float(np.mean(slot.mask.numpy() == 0)))
+        np.testing.assert_array_equal(state.mask.numpy(), mask.numpy(), f"step {step}")
+        assert state.threshold.numpy() == threshold.numpy()
+        np.testing.assert_array_equal(state.target.variable, wrapped.layer.kernel)
+        sparsities.add(float(np.mean(state.mask.numpy() == 0)))
     # 14 of 48 weights are left (0.2917): the comparison was not one of empty masks.
     assert max(sparsities) == pytest.approx(1 - 14 / 48)
 
@@ -104,13 +104,13 @@ def test_fake_quantized_training_equals_tfmots_at_every_step(data, bits: int):
     peer.compile(tf_keras.optimizers.SGD(0.05), "mse")
     own = td.quantize_aware(our_dense(kernel), bits=bits)
     own.compile(keras.optimizers.SGD(0.05), loss="mse")
-    (slot,) = (slot for slot in own._slots)
+    (state,) = (state for state in own.weight_states)
     for step in range(STEPS):
         peer.train_on_batch(x[step], y[step])
         own.train_on_batch(x[step], y[step])
-        np.testing.assert_array_equal(slot.target.variable, their_kernel, f"step {step}")
+        np.testing.assert_array_equal(state.target.variable, their_kernel, f"step {step}")
         for name in ("min_var", "max_var"):
-            np.testing.assert_array_equal(slot.state[name], ranges[name])
+            np.testing.assert_array_equal(state.variables[name], ranges[name])
     ours, theirs = own(x[0], training=True), peer(x[0], training=True)
     np.testing.assert_array_equal(ours, theirs)
     # The grid is coarse enough to see: the plain kernel would have answered something else.

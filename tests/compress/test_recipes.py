@@ -9,8 +9,9 @@ import tensorflow as tf
 
 import tfdistill as td
 from tfdistill import Compressed, prune_low_magnitude, quantize_aware, strip
-from tfdistill.compress import Prune, Quantize, WeightTransform
-from tfdistill.compress.technique import WeightSlot
+from tfdistill.compress import Guarantee, Prune, Quantize, WeightState, WeightTransform
+from tfdistill.compress.clustering.cluster import CLUSTERS, CLUSTERS_WITH_ZERO
+from tfdistill.compress.pruning.prune import SPARSITY
 from tfdistill.introspection.weights import find_targets
 
 X = np.random.default_rng(7).normal(size=(16, 8)).astype("float32")
@@ -41,21 +42,24 @@ def levels(plain: keras.Model, layer: str) -> np.ndarray:
 
 
 class Own(WeightTransform):
-    """Promises what it is told to, and passes the weights through."""
+    """Guarantees and preserves what it is told to, and passes the weights through."""
 
-    def __init__(self, *, promises: str = "", keeps: frozenset[str] = frozenset(), **settings):
+    def __init__(self, *guarantees: Guarantee, preserved: tuple[Guarantee, ...] = (), **settings):
         super().__init__(**settings)
-        self.promises, self.keeps = promises, keeps
+        self.guarantees, self.preserved = guarantees, preserved
+
+    def preserves(self, guarantee: Guarantee) -> bool:
+        return guarantee in self.preserved
 
     def create(self, owner, target):
-        return WeightSlot(self, target)
+        return WeightState(self, target)
 
 
 class Shared(Own):
-    """Stands for clustering, of which only the promise matters here."""
+    """Stands for clustering, of which only the guarantee matters here."""
 
 
-def test_pruning_and_quantization_in_one_fit_keep_both_promises():
+def test_pruning_and_quantization_in_one_fit_keep_both_guarantees():
     recipe = [Prune(sparsity=0.5, steps=8), Quantize(bits=8)]
     plain = strip(fitted(Compressed(network(), recipe=recipe), epochs=2))
     for layer in ("hidden", "scores"):
@@ -114,7 +118,7 @@ def test_pruning_counts_from_its_first_step():
     zeros = []
     for _ in range(8):
         compressed(X, training=True)
-        zeros.append(int(np.sum(compressed._slots[0].mask.numpy() == 0)))
+        zeros.append(int(np.sum(compressed.weight_states[0].mask.numpy() == 0)))
 
     assert zeros[:3] == [0, 0, 0]
     assert zeros[3:] == [18, 28, 32, 32, 32]
@@ -147,8 +151,8 @@ def test_a_technique_that_is_added_takes_the_place_where_it_undoes_nothing():
 
     assert [type(item) for item in both.recipe] == [Prune, Quantize]
     assert both.recipe[0].begin_step == 4
-    for old, new in zip(quantized._slots, both._slots[2:], strict=True):
-        np.testing.assert_array_equal(new.state["max_var"], old.state["max_var"])
+    for old, new in zip(quantized.weight_states, both.weight_states[2:], strict=True):
+        np.testing.assert_array_equal(new.variables["max_var"], old.variables["max_var"])
     assert td.survey(fitted(both)).compressible[0].nonzero <= 32
 
 
@@ -182,7 +186,7 @@ def test_a_pattern_holds_in_the_exported_file(tmp_path):
     found = td.survey(path).compressible
 
     assert [(tensor.is_2_of_4, tensor.bits) for tensor in found] == [(True, 8), (True, 8)]
-    td.compress.check_survival(compressed, path)
+    td.compress.verify_compression(compressed, path)
 
 
 def wide() -> keras.Model:
@@ -240,37 +244,37 @@ def test_stripping_before_a_technique_begins_says_so():
             "Put Prune before Quantize.",
         ),
         (
-            [Quantize(), Shared(promises="clusters", keeps=frozenset({"sparsity"}))],
+            [Quantize(), Shared(CLUSTERS, preserved=(SPARSITY,))],
             "Shared undoes the grid that Quantize",
             "Put Shared before Quantize.",
         ),
         (
-            [Shared(promises="clusters", keeps=frozenset({"sparsity"})), Prune()],
+            [Shared(CLUSTERS, preserved=(SPARSITY,)), Prune()],
             "Prune undoes the clusters that Shared",
             "Put Prune before Shared.",
         ),
         (
-            [Prune(), Shared(promises="clusters")],
+            [Prune(), Shared(CLUSTERS)],
             "Shared undoes the sparsity that Prune",
             "Keep them apart with `include` and `exclude`.",
         ),
     ],
 )
-def test_an_order_that_undoes_an_earlier_promise_is_refused(recipe, undone: str, hint: str):
+def test_an_order_that_undoes_an_earlier_guarantee_is_refused(recipe, undone: str, hint: str):
     names = ", ".join(type(item).__name__ for item in recipe)
     expected = (
-        rf"`recipe` must not undo an earlier promise\. Received: recipe=\[{names}\], where "
-        rf"{undone} promises for 'hidden/kernel'\. {hint}"
+        rf"`recipe` must not undo an earlier guarantee\. Received: recipe=\[{names}\], where "
+        rf"{undone} guarantees for 'hidden/kernel'\. {hint}"
     )
     with pytest.raises(ValueError, match=expected):
         Compressed(network(), recipe=recipe)
 
 
 def test_clusters_that_keep_zero_may_be_pruned():
-    recipe = [Shared(promises="clusters_with_zero"), Prune(), Own(keeps=frozenset({"sparsity",
-              "clusters_with_zero"})), Quantize()]  # fmt: skip
+    keeping = Own(preserved=(SPARSITY, CLUSTERS_WITH_ZERO))
+    recipe = [Shared(CLUSTERS_WITH_ZERO), Prune(), keeping, Quantize()]
 
-    assert len(Compressed(network(), recipe=recipe)._slots) == 8
+    assert len(Compressed(network(), recipe=recipe).weight_states) == 8
 
 
 @pytest.mark.parametrize("recipe", [[Quantize(), Quantize(bits=4)], [Prune(), Prune()]])

@@ -96,7 +96,7 @@ def test_the_teacher_is_not_in_the_file(tmp_path: Path):
     made = distiller()
     fit(made, 0, 1)
     made.save(tmp_path / "d.keras")
-    teacher_bytes = 4 * made._signal.teacher.count_params()
+    teacher_bytes = 4 * made._teacher.teacher.count_params()
     assert teacher_bytes == 4 * 3903
     with zipfile.ZipFile(tmp_path / "d.keras") as archive:
         assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]

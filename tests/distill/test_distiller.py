@@ -207,7 +207,34 @@ def test_texts_alone_are_enough():
     np.testing.assert_allclose(student.layers[0].bias, [-0.45, 0.45], atol=1e-6)
 
 
-def test_weights_of_rows_hold_for_both_halves():
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_smaller_last_batch_counts_by_its_rows(method: str):
+    # Batches of 4 rows and 1. The teacher softens to (½, ½) on the first four rows, as the student
+    # does, and to (0.1, 0.9) on the fifth. The loss on labels is ln 2, on the fifth row twice that.
+    x = np.array([[0.0], [0.0], [0.0], [0.0], [1.0]])
+    y = np.array([0, 0, 0, 0, 1])
+
+    def twice_for_one(y, logits):
+        loss = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+        return loss * (1.0 + tf.cast(tf.reshape(y, [-1]), loss.dtype))
+
+    distiller = Distiller(student=zero_student(), teacher=lambda x: x * [[0.0, 4 * LN3]])
+    distiller.compile(keras.optimizers.SGD(0.0), loss=twice_for_one, alpha=0.5, temperature=2.0)
+    if method == "fit":
+        history = distiller.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+        logs = {name: value for name, (value,) in history.items()}
+    else:
+        logs = distiller.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+
+    divergence = math.log(2) + 0.1 * math.log(0.1) + 0.9 * math.log(0.9)
+    soft = 2.0**2 * divergence / 5  # a mean over the two batches would be 2.5 times that
+    hard = (4 * 1 + 1 * 2) * math.log(2) / 5
+    assert logs["soft_loss"] == pytest.approx(soft, abs=1e-5)
+    assert logs["hard_loss"] == pytest.approx(hard, abs=1e-5)
+    assert logs["loss"] == pytest.approx(0.5 * hard + 0.5 * soft, abs=1e-5)
+
+
+def test_weights_of_rows_hold_for_both_losses():
     # Weights (3, 0): the mean over two rows is 3/2 of the first row's loss.
     x = np.array([[0.0], [1.0]])
     distiller = eager(zero_student(), lambda inputs: inputs * [[0.0, 9.0]], "sgd", alpha=0.5)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfdistill as td
-from tfdistill.distill.error_messages import Position, check_labels, watched
+from tfdistill.distill.error_messages import Position, check_labels, with_clear_errors
 from tfdistill.distill.losses import hard
 
 X = np.random.default_rng(1).normal(size=(64, 5)).astype("float32")
@@ -144,7 +144,7 @@ def test_minus_infinity_is_an_impossible_class_and_not_an_error():
 
 def test_other_errors_of_tensorflow_are_left_as_they_are():
     with pytest.raises(tf.errors.InvalidArgumentError, match="something else"):
-        with watched(None):
+        with with_clear_errors(None):
             raise tf.errors.InvalidArgumentError(None, None, "something else")
 
 
@@ -159,7 +159,7 @@ def test_an_error_lets_a_cache_count_its_epochs_again(tmp_path):
 
 @pytest.mark.parametrize("given", [None, [], keras.callbacks.Callback(), (Position(),)])
 def test_callbacks_may_be_none_one_or_several(given):
-    with watched(given) as callbacks:
+    with with_clear_errors(given) as callbacks:
         assert isinstance(callbacks[0], Position)
     assert distiller().fit(X, Y, callbacks=given, verbose=0).epoch == [0]
 

@@ -9,10 +9,10 @@ import tensorflow as tf
 import tf_keras
 
 from tfdistill.distill.teacher import (
-    TeacherSignal,
+    TeacherAdapter,
     num_classes,
     one_tensor,
-    split_answers,
+    split_teacher_logits,
     takes_training,
 )
 from tfdistill.distill.teacher_cache.cache import TeacherCache
@@ -54,7 +54,7 @@ def test_a_model_is_asked_in_inference_mode(make):
     teacher = make()
     expected = teacher(X, training=False) if make is classifier else teacher(X)
     before = [variable.numpy() for variable in teacher.variables]
-    answer = TeacherSignal(teacher).logits(tf.constant(X))
+    answer = TeacherAdapter(teacher).logits(tf.constant(X))
 
     np.testing.assert_array_equal(answer, expected)
     for variable, value in zip(teacher.variables, before, strict=True):
@@ -64,38 +64,38 @@ def test_a_model_is_asked_in_inference_mode(make):
 def test_no_gradient_reaches_the_teacher():
     teacher = classifier()
     with tf.GradientTape() as tape:
-        answer = TeacherSignal(teacher).logits(tf.constant(X))
+        answer = TeacherAdapter(teacher).logits(tf.constant(X))
 
     assert tape.gradient(answer, teacher.trainable_variables) == [None] * 4
 
 
 def test_a_callable_is_asked_as_it_is():
-    signal = TeacherSignal(lambda inputs: 2.0 * inputs)
+    adapter = TeacherAdapter(lambda inputs: 2.0 * inputs)
 
-    np.testing.assert_array_equal(signal.logits(tf.constant(X)), 2 * X)
-    assert signal.num_classes() is None
-    assert not signal.is_cached
+    np.testing.assert_array_equal(adapter.logits(tf.constant(X)), 2 * X)
+    assert adapter.num_classes() is None
+    assert not adapter.is_cached
 
 
 def test_the_number_of_classes_of_a_model_is_known():
-    assert TeacherSignal(classifier(7)).num_classes() == 7
+    assert TeacherAdapter(classifier(7)).num_classes() == 7
 
 
 def test_a_cache_knows_its_classes_and_has_to_bring_its_answers(tmp_path):
-    signal = TeacherSignal(TeacherCache.build(classifier(), X, tmp_path / "cache"))
+    adapter = TeacherAdapter(TeacherCache.build(classifier(), X, tmp_path / "cache"))
 
-    assert signal.is_cached
-    assert signal.num_classes() == 3
-    with pytest.raises(RuntimeError, match=r"answers in each batch\. Train it on `teacher_cache"):
-        signal.logits(tf.constant(X))
+    assert adapter.is_cached
+    assert adapter.num_classes() == 3
+    with pytest.raises(RuntimeError, match=r"logits in each batch\. Train it on `teacher_cache"):
+        adapter.logits(tf.constant(X))
 
 
 def test_answers_are_separated_from_inputs():
-    inputs, answers = split_answers({INPUTS: {"ids": 1}, ANSWERS: 2})
+    inputs, answers = split_teacher_logits({INPUTS: {"ids": 1}, ANSWERS: 2})
 
     assert (inputs, answers) == ({"ids": 1}, 2)
-    assert split_answers({"ids": 1}) == ({"ids": 1}, None)
-    assert split_answers(3) == (3, None)
+    assert split_teacher_logits({"ids": 1}) == ({"ids": 1}, None)
+    assert split_teacher_logits(3) == (3, None)
 
 
 def test_the_number_of_classes_is_none_where_there_is_not_one():
@@ -115,7 +115,7 @@ def test_an_argument_training_is_found():
 def test_several_outputs_are_refused(several):
     expected = f"`teacher` must return one tensor.*{type(several).__name__} of {len(several)} out"
     with pytest.raises(TypeError, match=expected):
-        TeacherSignal(lambda inputs: several).logits(tf.constant(X))
+        TeacherAdapter(lambda inputs: several).logits(tf.constant(X))
 
 
 @pytest.mark.parametrize("answer", [None, object()])
@@ -130,20 +130,20 @@ def test_an_answer_that_is_no_tensor_is_refused_by_its_type(answer):
 )
 def test_a_tf_keras_teacher_is_refused_though_it_can_be_called(teacher):
     with pytest.raises(TypeError, match="`teacher` must be a Keras 3 model.*older tf_keras"):
-        TeacherSignal(teacher)
+        TeacherAdapter(teacher)
 
 
 def test_a_teacher_that_cannot_be_called_is_refused():
     with pytest.raises(TypeError, match="`teacher` must be a Keras 3 model.*teacher=builtins.int"):
-        TeacherSignal(3)
+        TeacherAdapter(3)
 
 
 def test_an_unbuilt_teacher_is_refused():
     with pytest.raises(ValueError, match="`teacher` must be built.*teacher='raw'"):
-        TeacherSignal(keras.Sequential([keras.layers.Dense(2)], name="raw"))
+        TeacherAdapter(keras.Sequential([keras.layers.Dense(2)], name="raw"))
 
 
 def test_a_teacher_of_probabilities_is_refused_by_its_layer():
     teacher = keras.Sequential([keras.Input((4,)), keras.layers.Softmax(name="end")])
     with pytest.raises(ValueError, match="`teacher` must return logits.*last layer 'end'"):
-        TeacherSignal(teacher)
+        TeacherAdapter(teacher)

@@ -1,4 +1,4 @@
-"""Perplexity, agreement and KL against numbers by hand; batches that the student writes."""
+"""Perplexity, agreement and KL against numbers by hand; batches sampled from the student."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tfdistill.language import (
     IGNORED,
     generalized_loss,
     on_policy_batches,
+    sample,
     score_language_model,
-    write,
 )
 from tfdistill.students import causal_lm
 
@@ -92,7 +92,7 @@ def test_the_student_writes_with_its_present_weights():
     table.assign(np.random.default_rng(3).normal(size=table.shape))
     ids, _ = next(batches)
 
-    assert np.array_equal(ids, write(student, ids[:, :2], num_tokens=4, temperature=0.0))
+    assert np.array_equal(ids, sample(student, ids[:, :2], num_tokens=4, temperature=0.0))
 
 
 def test_gkd_brings_the_student_nearer_to_the_teacher_on_its_own_text():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdistill.language import Writer, write
+from tfdistill.language import Sampler, sample
 from tfdistill.students import causal_lm
 
 
@@ -21,7 +21,7 @@ def model():
 
 def test_greedy_text_is_the_argmax_of_the_model_on_its_own_text(model):
     prompts = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
-    rows = write(model, prompts, num_tokens=6, temperature=0.0, batch_size=2)
+    rows = sample(model, prompts, num_tokens=6, temperature=0.0, batch_size=2)
 
     assert rows.shape == (3, 9)
     assert np.array_equal(rows[:, :3], prompts)
@@ -30,7 +30,7 @@ def test_greedy_text_is_the_argmax_of_the_model_on_its_own_text(model):
 
 
 def test_samples_at_temperature_1_have_the_models_frequencies(model):
-    rows = write(model, np.full((4000, 2), 3), num_tokens=1, batch_size=4000, seed=5)
+    rows = sample(model, np.full((4000, 2), 3), num_tokens=1, batch_size=4000, seed=5)
     logits = model(np.array([[3, 3]])).numpy()[0, -1]
     expected = np.exp(logits - logits.max())
     expected /= expected.sum()
@@ -41,8 +41,8 @@ def test_samples_at_temperature_1_have_the_models_frequencies(model):
 
 def test_equal_seeds_write_equal_rows_and_others_do_not(model):
     prompts = np.full((8, 1), 2)
-    first, again = (write(model, prompts, num_tokens=12, seed=3) for _ in range(2))
-    other = write(model, prompts, num_tokens=12, seed=4)
+    first, again = (sample(model, prompts, num_tokens=12, seed=3) for _ in range(2))
+    other = sample(model, prompts, num_tokens=12, seed=4)
 
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -52,8 +52,8 @@ def test_a_writer_follows_the_weights():
     model = causal_lm(
         vocabulary_size=7, num_layers=1, hidden_dim=4, num_heads=1, intermediate_dim=4, seed=0
     )
-    writer = Writer(model, rows=1, prompt_length=2, num_tokens=1)
-    writer(np.array([[1, 1]]), temperature=0.0)
+    sampler = Sampler(model, rows=1, prompt_length=2, num_tokens=1)
+    sampler(np.array([[1, 1]]), temperature=0.0)
     table, norm = model.get_layer("token_embedding"), model.get_layer("final_norm")
     norm.scale.assign(np.ones(4))
     rows = np.eye(7, 4, dtype="float32")
@@ -61,7 +61,7 @@ def test_a_writer_follows_the_weights():
     table.embeddings.assign(rows)
     best = int(np.argmax(model(np.array([[1, 1]])).numpy()[0, -1]))
 
-    assert writer(np.array([[1, 1]]), temperature=0.0).numpy()[0, 0] == best
+    assert sampler(np.array([[1, 1]]), temperature=0.0).numpy()[0, 0] == best
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_a_writer_follows_the_weights():
         ({"prompts": [[1]], "temperature": -1.0}, "`temperature` must be at least 0"),
     ],
 )
-def test_what_cannot_be_written_is_told(model, arguments, message):
+def test_what_cannot_be_sampled_is_refused(model, arguments, message):
     with pytest.raises(ValueError, match=message):
-        write(model, **{"num_tokens": 2, **arguments})
+        sample(model, **{"num_tokens": 2, **arguments})
 
 
-def test_a_writer_refuses_prompts_of_another_shape(model):
-    writer = Writer(model, rows=2, prompt_length=1, num_tokens=1)
+def test_a_sampler_refuses_prompts_of_another_shape(model):
+    sampler = Sampler(model, rows=2, prompt_length=1, num_tokens=1)
     with pytest.raises(ValueError, match=r"`prompts` must have the shape \(2, 1\)"):
-        writer(np.array([[1]]))
+        sampler(np.array([[1]]))

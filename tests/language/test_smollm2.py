@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tfdistill import datasets
-from tfdistill.language import causal_parts, language_model, load_gguf, write
+from tfdistill.language import causal_parts, language_model, load_gguf, sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -40,7 +40,7 @@ def test_perplexity_on_wikitext2_is_31_83(smollm2, shared_data: Path):
 def test_the_capital_of_france_is_paris(smollm2):
     lm, model = smollm2
     prompt = lm.tokenizer.encode("The capital of France is").ids
-    (row,) = write(model, [prompt], num_tokens=1, temperature=0.0)
+    (row,) = sample(model, [prompt], num_tokens=1, temperature=0.0)
 
     assert lm.tokenizer.decode(row[-1:].tolist()) == " Paris"
 

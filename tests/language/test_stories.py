@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import tfdistill as td
-from tfdistill.language import score_language_model, write
+from tfdistill.language import sample, score_language_model
 
 BEGIN = 1  # the token of a story's beginning
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -27,7 +27,7 @@ def stories() -> Iterator[ModuleType]:
 
 def test_greedy_text_has_the_ids_of_llama2_c(stories, shared_data: Path):
     teacher = stories.load_stories(shared_data / "stories260k" / "stories260K.bin")
-    (row,) = write(teacher, [[BEGIN]], num_tokens=12, temperature=0.0)
+    (row,) = sample(teacher, [[BEGIN]], num_tokens=12, temperature=0.0)
 
     assert teacher.count_params() == 260_032
     assert row.tolist() == [1, 403, 407, 261, 378, 432, 383, 286, 261, 376, 298, 315, 421]

@@ -133,7 +133,7 @@ def bundles(model, tokenizer, tmp_path_factory) -> tuple[Path, Path]:
     for path, each, verify in zip(paths, (model, build(1)), (4, None), strict=True):
         save_language_bundle(
             each, path, tokenizer=tokenizer, context_length=24, prefill_lengths=[8],
-            verify_length=verify, quantize=None, end_ids=[256], max_new_tokens=5,
+            verify_length=verify, quantize=None, eos_ids=[256], max_new_tokens=5,
         )  # fmt: skip
     return paths
 

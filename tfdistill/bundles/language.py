@@ -18,6 +18,7 @@ from tfdistill.runtime.interpreter import Signature
 __all__ = ["Generation", "LanguageBundle", "open_language_bundle"]
 
 _MOST_TOKENS = 2**16
+_OLDER_NAMES = {"begin_id": "bos_id", "end_ids": "eos_ids"}
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Generation:
 
     Attributes:
         context_length: Number of positions, the slots of the cache.
-        begin_id: Id put before each prompt; None for none.
-        end_ids: Ids that end a text.
+        bos_id: Id put before each prompt (beginning of sequence); None for none.
+        eos_ids: Ids that end a text (end of sequence).
         chat_format: A format of `tfdistill.bundles.chat_format`.
         max_new_tokens: Tokens that an agent in a pool writes for one request, at most 65,536: a
             stranger's bundle does not write without end.
@@ -35,16 +36,16 @@ class Generation:
     """
 
     context_length: int
-    begin_id: int | None = None
-    end_ids: tuple[int, ...] = ()
+    bos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
     chat_format: str = "plain"
     max_new_tokens: int = 64
     temperature: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses values that no language model has; a manifest may come from a stranger."""
-        ints = [self.context_length, self.max_new_tokens, *self.end_ids]
-        ints += [] if self.begin_id is None else [self.begin_id]
+        ints = [self.context_length, self.max_new_tokens, *self.eos_ids]
+        ints += [] if self.bos_id is None else [self.bos_id]
         if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for n in ints):
             raise ValueError(f"lengths and ids of generation must be ints. Received: {self!r}.")
         if self.context_length < 2 or not 1 <= self.max_new_tokens <= _MOST_TOKENS:
@@ -103,8 +104,9 @@ def open_language_bundle(path: str | os.PathLike[str]) -> LanguageBundle:
     manifests.verify(folder, manifest.files)
     stated: Any = manifest.content.get("generation")
     try:
-        generation = Generation(**{**stated, "end_ids": tuple(stated["end_ids"])})
-    except (KeyError, TypeError, ValueError) as error:
+        named = {_OLDER_NAMES.get(name, name): value for name, value in stated.items()}
+        generation = Generation(**{**named, "eos_ids": tuple(named["eos_ids"])})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"manifest.json in {str(folder)!r} must say how the model is used. Received: "
             f"generation={stated!r} ({error}). Save the bundle again."

@@ -1,7 +1,8 @@
 from .clustering.cluster import Cluster as Cluster, cluster_weights as cluster_weights
 from .compressed_model import Compressed as Compressed, strip as strip
-from .inspection.guarantees import check_survival as check_survival
+from .guarantees import Guarantee as Guarantee, WeightMatrix as WeightMatrix
 from .inspection.statistics import Survey as Survey, TensorSurvey as TensorSurvey, survey as survey
+from .inspection.verification import verify_compression as verify_compression
 from .pruning.prune import Prune as Prune, prune_low_magnitude as prune_low_magnitude
 from .quantization.weights import (
     Quantize as Quantize,
@@ -22,4 +23,8 @@ from .structured.importance import Removal as Removal
 from .structured.layer_sharing import share_layers as share_layers
 from .structured.vocabulary_pruning import prune_vocabulary as prune_vocabulary
 from .structured.width_pruning import prune_ffn as prune_ffn, prune_heads as prune_heads
-from .technique import WeightSlot as WeightSlot, WeightTransform as WeightTransform
+from .technique import (
+    StateOwner as StateOwner,
+    WeightState as WeightState,
+    WeightTransform as WeightTransform,
+)

@@ -3,15 +3,15 @@
 A `Compressed` model holds a plain copy of the student and an ordered list of transforms for
 each of its weights. In the forward pass the student runs, unchanged, on the transformed values.
 So whatever layer owns the weight, a Dense, an attention projection, an embedding, a layer nested
-in a model of somebody else's, is covered alike, and techniques compose: a recipe is a list.
-
-Brings pruned weights back to zero at the end of each epoch, as TF-MOT's callback does.
+in a model of somebody else's, is covered alike, and techniques compose: a recipe is a list. Pruned
+weights are brought back to zero at the end of each epoch, as TF-MOT's callback does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -20,14 +20,28 @@ import keras
 import tensorflow as tf
 
 from tfdistill.compress import recipe as recipes
-from tfdistill.compress.technique import WeightSlot, WeightTransform, move_if, move_once
+from tfdistill.compress.guarantees import Guarantee
+from tfdistill.compress.technique import (
+    WeightState,
+    WeightTransform,
+    assign_across_replicas,
+    conditional_assign,
+)
 from tfdistill.introspection.backend import check_model
 from tfdistill.introspection.clone import copy_model
 from tfdistill.introspection.layer_paths import StudentWrapper
 from tfdistill.introspection.seed_state import load_seeds, save_seeds
 from tfdistill.introspection.weights import Target, find_targets, select
 
-__all__ = ["Compressed", "Remaskable", "append", "plain_model", "strip", "with_remasking"]
+__all__ = [
+    "Compressed",
+    "Masked",
+    "append",
+    "guarantees_of",
+    "plain_model",
+    "strip",
+    "with_masks_reapplied",
+]
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -37,14 +51,20 @@ class Compressed(StudentWrapper, keras.Model):
     Args:
         student: A built Keras 3 model. It is copied, never changed.
         recipe: Transforms in the order in which they apply to a weight. None may undo what an
-            earlier one promised: prune, then cluster, then quantize. They are trained at the
+            earlier one guarantees: prune, then cluster, then quantize. They are trained at the
             same time, or one after the other by their `begin_step`.
         name: Name of the model.
+
+    Attributes:
+        student: The copy of the student.
+        recipe: The transforms.
+        step: Training steps so far, an int64 scalar.
+        weight_states: One `WeightState` for each transform and weight, in the recipe's order.
 
     Raises:
         TypeError: If `student` is not a Keras 3 model or the recipe not a list of transforms.
         ValueError: If the model cannot be copied, has nothing to compress, or a transform undoes
-            what an earlier one promised.
+            what an earlier one guarantees.
 
     Example:
         >>> import numpy as np
@@ -80,10 +100,12 @@ class Compressed(StudentWrapper, keras.Model):
         )
         targets = find_targets(self.student)
         recipes.check_order(self.recipe, targets)
-        self._slots: list[WeightSlot] = []
+        self.weight_states: list[WeightState] = []
         for transform in self.recipe:
             chosen = select(targets, include=transform.include, exclude=transform.exclude)
-            self._slots += transform.create_all(self, chosen)
+            self.weight_states += transform.create_all(self, chosen)
+        if not all(state.supports_jit for state in self.weight_states):
+            self.supports_jit = False
         self.built = True
 
     def add_state(
@@ -95,6 +117,7 @@ class Compressed(StudentWrapper, keras.Model):
         initial: float,
         dtype: str | None = None,
         aggregation: str = "none",
+        trainable: bool = False,
     ) -> keras.Variable:
         """Adds a variable that belongs to one weight; called by the transforms.
 
@@ -105,28 +128,46 @@ class Compressed(StudentWrapper, keras.Model):
             initial: The value it starts with.
             dtype: Its type; None takes that of the weight.
             aggregation: What becomes of the values that replicas assign, as Keras names it.
+            trainable: Whether the optimizer trains it with the student's weights.
 
         Returns:
-            A variable that is not trained.
+            The variable.
         """
         return self.add_weight(
             name=f"{target.path.replace('/', '_')}_{name}",
             shape=shape,
             dtype=dtype or target.variable.dtype,
             initializer=keras.initializers.Constant(initial),
-            trainable=False,
+            trainable=trainable,
             aggregation=aggregation,
+        )
+
+    def guarantees_before(self, target: Target) -> tuple[Guarantee, ...]:
+        """Lists what the transforms that have a state for a weight guarantee about it.
+
+        Args:
+            target: The weight.
+
+        Returns:
+            Guarantees in the order of the recipe; called by a transform that makes its states,
+            those of the transforms before it.
+        """
+        return tuple(
+            guarantee
+            for state in self.weight_states
+            if state.target.variable is target.variable
+            for guarantee in state.transform.guarantees
         )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Runs the student on its transformed weights."""
         if training:
-            move_once(self._begin_step)
+            assign_across_replicas(self._begin_step)
         effective = self.effective_weights(training=bool(training))
         with contextlib.ExitStack() as stack:
-            for slot in self._slots:
-                begun = self._has_begun(slot, training=bool(training))
-                stack.enter_context(slot.around_call(training=bool(training), begun=begun))
+            for state in self.weight_states:
+                begun = self._has_begun(state, training=bool(training))
+                stack.enter_context(state.around_call(training=bool(training), begun=begun))
             scope = stack.enter_context(keras.StatelessScope(collect_losses=True))
             for pair in effective:  # `state_mapping=` would round them to the policy's precision
                 scope.add_update(pair)
@@ -150,18 +191,18 @@ class Compressed(StudentWrapper, keras.Model):
             Pairs of variable and value.
         """
         values: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
-        for slot in self._slots:
-            variable = slot.target.variable
-            value = values.get(id(variable), (variable, tf.convert_to_tensor(slot.weight)))[1]
-            changed = slot(value, training=training)
-            begun = self._has_begun(slot, training=training)
+        for state in self.weight_states:
+            variable = state.target.variable
+            value = values.get(id(variable), (variable, tf.convert_to_tensor(state.weight)))[1]
+            changed = state(value, training=training)
+            begun = self._has_begun(state, training=training)
             if begun is not True:
                 changed = tf.where(begun, changed, value)
             values[id(variable)] = (variable, changed)
         return list(values.values())
 
-    def _has_begun(self, slot: WeightSlot, *, training: bool) -> tf.Tensor | bool:
-        begin, step = slot.transform.begin_step, self.step.value
+    def _has_begun(self, state: WeightState, *, training: bool) -> tf.Tensor | bool:
+        begin, step = state.transform.begin_step, self.step.value
         return begin == 0 or (step > begin if training else step >= begin)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -172,28 +213,28 @@ class Compressed(StudentWrapper, keras.Model):
 
     def after_update(self) -> None:
         """Lets the transforms follow the optimizer; runs after each of its steps."""
-        move_once(lambda: self._for_each_begun(lambda slot: slot.after_update()))
+        assign_across_replicas(lambda: self._for_each_begun(lambda state: state.after_update()))
 
     def _begin_step(self) -> None:
         self.step.value.assign_add(1)
-        self._for_each_begun(lambda slot: slot.update())
+        self._for_each_begun(lambda state: state.update())
 
-    def _for_each_begun(self, act: Callable[[WeightSlot], None]) -> None:
-        for slot in self._slots:
-            begin = slot.transform.begin_step
+    def _for_each_begun(self, act: Callable[[WeightState], None]) -> None:
+        for state in self.weight_states:
+            begin = state.transform.begin_step
             if begin == 0:
-                act(slot)
+                act(state)
             else:
-                move_if(self.step.value > begin, functools.partial(act, slot))
+                conditional_assign(self.step.value > begin, functools.partial(act, state))
 
-    def remask(self) -> None:
+    def reapply_masks(self) -> None:
         """Brings the weights back to their masks, as TF-MOT does at the end of an epoch."""
-        for slot in self._slots:
-            slot.remask()
+        for state in self.weight_states:
+            state.reapply_mask()
 
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as `keras.Model.fit` does, and re-masks the weights at each epoch's end."""
-        return super().fit(*args, callbacks=with_remasking(callbacks, self), **kwargs)
+        """Trains as `keras.Model.fit` does, and reapplies the masks at each epoch's end."""
+        return super().fit(*args, callbacks=with_masks_reapplied(callbacks, self), **kwargs)
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the state of the transforms and the dropout seeds, which Keras leaves out."""
@@ -219,7 +260,9 @@ class Compressed(StudentWrapper, keras.Model):
         """Rebuilds the model from its config; the weights follow from the file."""
         deserialize = keras.saving.deserialize_keras_object
         student = deserialize(config["student"], custom_objects=custom_objects)
-        recipe = [deserialize(item) for item in config["recipe"]]
+        for item in config["recipe"]:  # imports, and so registers, a technique of this package
+            getattr(importlib.import_module("tfdistill.compress"), item["class_name"], None)
+        recipe = [deserialize(item, custom_objects=custom_objects) for item in config["recipe"]]
         model = cls(student, recipe=recipe, name=config["name"])
         # Keras forgets the policy of Sequential and Functional students.
         model.dtype_policy = keras.dtype_policies.deserialize(config["dtype"])
@@ -229,7 +272,7 @@ class Compressed(StudentWrapper, keras.Model):
 def append(model: keras.Model, transform: WeightTransform) -> Compressed:
     """Adds a transform to a model's recipe and keeps the state reached so far.
 
-    It comes last, or before those whose promises it would undo, and begins with the next step.
+    It comes last, or before those whose guarantees it would undo, and begins with the next step.
 
     Args:
         model: A Keras 3 model, compressed or not. Left untouched.
@@ -240,7 +283,7 @@ def append(model: keras.Model, transform: WeightTransform) -> Compressed:
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If there is no place in the recipe at which it undoes no promise.
+        ValueError: If there is no place in the recipe at which no guarantee is undone.
     """
     check_model(model, argument="model")
     if not isinstance(model, Compressed):
@@ -249,10 +292,10 @@ def append(model: keras.Model, transform: WeightTransform) -> Compressed:
     recipe = recipes.insert(model.recipe, later, find_targets(model.student))
     grown = Compressed(model.student, recipe=recipe, name=model.name)
     grown.step.assign(model.step)
-    kept = (slot for slot in grown._slots if slot.transform is not later)
-    for old, new in zip(model._slots, kept, strict=True):
-        for name, variable in old.state.items():
-            new.state[name].assign(variable)
+    kept = (state for state in grown.weight_states if state.transform is not later)
+    for old, new in zip(model.weight_states, kept, strict=True):
+        for name, variable in old.variables.items():
+            new.variables[name].assign(variable)
     return grown
 
 
@@ -278,7 +321,7 @@ def strip(model: keras.Model) -> keras.Model:
     if not isinstance(model, Compressed):
         return model
     steps = int(model.step.numpy())
-    unreached = [text for slot in model._slots if (text := _shortfall(slot, steps))]
+    unreached = [text for state in model.weight_states if (text := _unmet_target(state, steps))]
     if unreached:
         warnings.warn(
             f"Stripped after {steps} training steps, before the schedule's end: "
@@ -293,45 +336,51 @@ def strip(model: keras.Model) -> keras.Model:
     return plain
 
 
-def _shortfall(slot: WeightSlot, steps: int) -> str | None:
-    transform = slot.transform
+def _unmet_target(state: WeightState, steps: int) -> str | None:
+    transform = state.transform
     if steps >= transform.begin_step:
-        return slot.shortfall()
+        return state.unmet_target()
     name = type(transform).__name__
-    return f"{slot.target.path}: {name} begins after step {transform.begin_step}"
+    return f"{state.target.path}: {name} begins after step {transform.begin_step}"
 
 
-class Remaskable(Protocol):
+class Masked(Protocol):
     """A model whose weights can be brought back to their masks."""
 
-    def remask(self) -> None:
+    def reapply_masks(self) -> None:
         """Assigns the masked weights."""
 
 
-class _RemaskAtEpochEnd(keras.callbacks.Callback):
-    def __init__(self, compressed: Remaskable) -> None:
+class _MasksAtEpochEnd(keras.callbacks.Callback):
+    def __init__(self, compressed: Masked) -> None:
         super().__init__()
         self._compressed = compressed
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._compressed.remask()
+        self._compressed.reapply_masks()
 
 
-def with_remasking(callbacks: Any, compressed: Remaskable) -> list[Any]:
-    """Adds the epoch-end re-masking in front of a user's callbacks.
+def with_masks_reapplied(callbacks: Any, compressed: Masked) -> list[Any]:
+    """Adds a callback that reapplies the masks at each epoch's end, before a user's callbacks.
 
     Args:
         callbacks: None, a callback, or a list of them, as `fit` takes.
-        compressed: The model to re-mask.
+        compressed: The model with the masks.
 
     Returns:
-        A new list; re-masking comes first, so that checkpoints are written from masked weights.
+        A new list; the masks come first, so that checkpoints are written from masked weights.
     """
     if callbacks is None:
         callbacks = []
     elif not isinstance(callbacks, (list, tuple)):
         callbacks = [callbacks]
-    return [_RemaskAtEpochEnd(compressed), *callbacks]
+    return [_MasksAtEpochEnd(compressed), *callbacks]
+
+
+def guarantees_of(model: object) -> tuple[Guarantee, ...]:
+    """Lists what the recipe of a `Compressed` model guarantees, each once; nothing for others."""
+    recipe = model.recipe if isinstance(model, Compressed) else ()
+    return tuple(dict.fromkeys(each for transform in recipe for each in transform.guarantees))
 
 
 def plain_model(model: keras.Model) -> keras.Model:
@@ -345,6 +394,4 @@ def plain_model(model: keras.Model) -> keras.Model:
         ValueError: If it has no weights yet.
     """
     check_model(model, argument="model")
-    pass
-
     return strip(model) if isinstance(model, Compressed) else model

@@ -1,4 +1,4 @@
-"""Checks a recipe: that it is one, and that no transform undoes what an earlier one promised."""
+"""Checks a recipe: that it is one, and that each transform preserves the earlier guarantees."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def check_recipe(recipe: Sequence[WeightTransform]) -> None:
 
 
 def check_order(recipe: Sequence[WeightTransform], targets: Sequence[Target]) -> None:
-    """Refuses a recipe in which a transform undoes an earlier promise about the same weight.
+    """Refuses a recipe in which a transform undoes an earlier guarantee about the same weight.
 
-    A promise is kept if the later transform has it among its `keeps`. Two transforms of one
-    class may share a weight only if the second begins where the first has ended.
+    The later transform is asked: `later.preserves(guarantee)`. Two transforms of one class may
+    share a weight only if the second begins where the first has ended.
 
     Args:
         recipe: Transforms in their order.
@@ -52,7 +52,7 @@ def check_order(recipe: Sequence[WeightTransform], targets: Sequence[Target]) ->
 def insert(
     recipe: Sequence[WeightTransform], transform: WeightTransform, targets: Sequence[Target]
 ) -> list[WeightTransform]:
-    """Adds a transform as late as the promises of the others allow.
+    """Adds a transform as late as the guarantees of the others allow.
 
     Args:
         recipe: A recipe in a valid order.
@@ -106,11 +106,12 @@ def _clash(earlier: WeightTransform, later: WeightTransform) -> str | None:
             "`recipe` must apply a technique once to each weight. Received: recipe={recipe}, with "
             f"{first} twice for '{{path}}'. {apart}{wait}."
         )
-    if not earlier.promises or earlier.promises in later.keeps:
+    undone = [each for each in earlier.guarantees if not later.preserves(each)]
+    if not undone:
         return None
-    can_swap = not later.promises or later.promises in earlier.keeps
+    can_swap = all(earlier.preserves(each) for each in later.guarantees)
     return (
-        "`recipe` must not undo an earlier promise. Received: recipe={recipe}, where "
-        f"{second} undoes the {earlier.promises.replace('_', ' ')} that {first} promises for "
-        f"'{{path}}'. {f'Put {second} before {first}' if can_swap else apart}."
+        "`recipe` must not undo an earlier guarantee. Received: recipe={recipe}, where "
+        f"{second} undoes the {undone[0].name} that {first} guarantees for '{{path}}'. "
+        f"{f'Put {second} before {first}' if can_swap else apart}."
     )

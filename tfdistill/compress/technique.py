@@ -1,17 +1,21 @@
-"""What every technique is made of: a transform in a recipe, and its slot at each weight.
+"""What every technique is made of: a transform in a recipe, and its state for each weight.
 
-A transform says what it `promises` about a weight and which earlier promises it `keeps`. That
-is all a recipe needs to be checked: a later transform has to keep what an earlier one promised
-about the same weight.
+A transform lists its `guarantees` about a weight and answers, for any guarantee of an earlier
+transform, whether it `preserves` it. A recipe is checked by asking each transform about those that
+come before it on the same weight. So no list of techniques is kept anywhere, and one of your own
+joins a recipe like those of this package::
 
-    Prune      promises "sparsity"
-    Cluster    promises "clusters" or, if zero stays a centroid, "clusters_with_zero"
-    Quantize   promises "grid"
+    @keras.saving.register_keras_serializable(package="mine")
+    class Binarize(WeightTransform):
+        guarantees = (BINARY,)                      # a `Guarantee`: how it is measured
 
-A technique of your own that promises nothing may stand before every other, and one that keeps
-nothing may stand after none that promises.
+        def preserves(self, guarantee):
+            return "sharing" in guarantee.survives  # True if it leaves the guarantee as it is
 
-How state is moved inside a training step: under a strategy, and under a condition.
+        def create(self, owner, target):
+            return BinaryState(self, target)        # a `WeightState`: what the forward pass sees
+
+Two functions assign variables inside a training step: across replicas, and under a condition.
 """
 
 from __future__ import annotations
@@ -19,23 +23,58 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-import numbers
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
+from tfdistill.arguments import check_int
+from tfdistill.compress.guarantees import Guarantee
 from tfdistill.introspection.weights import Patterns, Target
 
-if TYPE_CHECKING:
-    from tfdistill.compress.compressed_model import Compressed
+__all__ = [
+    "StateOwner",
+    "WeightState",
+    "WeightTransform",
+    "assign_across_replicas",
+    "conditional_assign",
+]
 
-__all__ = ["WeightSlot", "WeightTransform", "move_if", "move_once"]
+
+class StateOwner(Protocol):
+    """The model that stores the state of all techniques, as far as a technique knows it.
+
+    Attributes:
+        student: The model whose weights are transformed.
+        step: Training steps so far, an int64 scalar.
+    """
+
+    student: keras.Model
+    step: keras.Variable
+
+    def add_state(
+        self,
+        target: Target,
+        name: str,
+        *,
+        shape: tuple[int, ...],
+        initial: float,
+        dtype: str | None = None,
+        aggregation: str = "none",
+        trainable: bool = False,
+    ) -> keras.Variable:
+        """Adds a variable that belongs to one weight and is saved with the model."""
+
+    def guarantees_before(self, target: Target) -> tuple[Guarantee, ...]:
+        """Lists what earlier transforms of the recipe guarantee about a weight."""
 
 
 class WeightTransform:
-    """One technique in a recipe: says what it applies to and makes a slot for each weight.
+    """One technique in a recipe: says what it applies to and makes a state for each weight.
+
+    A subclass defines `create`, and `get_config` if it has arguments of its own. Registered with
+    `keras.saving.register_keras_serializable`, it is stored in `.keras` files.
 
     Args:
         include: Globs over layer paths; None takes all kernels and embeddings.
@@ -44,16 +83,15 @@ class WeightTransform:
             0. Until then the weights pass through it as they are.
 
     Attributes:
-        promises: What holds for a weight after this technique, or "" for nothing.
-        keeps: Promises of earlier techniques that still hold after this one. Both may be set on
-            the instance, where they depend on the arguments.
+        guarantees: What holds for a weight after this technique. May be set on the instance,
+            where it depends on the arguments. Empty for a technique that guarantees nothing.
 
     Raises:
-        ValueError: If `begin_step` is no int of at least 0.
+        TypeError: If `begin_step` is no int.
+        ValueError: If it is negative.
     """
 
-    promises: str = ""
-    keeps: frozenset[str] = frozenset()
+    guarantees: tuple[Guarantee, ...] = ()
     include: Patterns
     exclude: Patterns
     begin_step: int
@@ -61,30 +99,39 @@ class WeightTransform:
     def __init__(
         self, *, include: Patterns = None, exclude: Patterns = None, begin_step: int = 0
     ) -> None:
-        if (
-            isinstance(begin_step, bool)
-            or not isinstance(begin_step, numbers.Integral)
-            or begin_step < 0
-        ):
-            raise ValueError(
-                f"`begin_step` must be an int of at least 0. Received: begin_step={begin_step!r}. "
-                "It counts the training steps of the whole model; 0 begins with the first."
-            )
         self.include = include
         self.exclude = exclude
-        self.begin_step = int(begin_step)
+        self.begin_step = check_int(
+            begin_step,
+            argument="begin_step",
+            at_least=0,
+            hint="It counts the training steps of the whole model; 0 begins with the first.",
+        )
+
+    def preserves(self, guarantee: Guarantee) -> bool:
+        """Says whether a guarantee of an earlier technique still holds after this one.
+
+        Args:
+            guarantee: What the earlier technique guarantees. `guarantee.survives` says which
+                operations leave it as it is.
+
+        Returns:
+            False here: a technique that does not answer stands before those that guarantee
+            something.
+        """
+        return False
 
     @property
     def end_step(self) -> int | None:
         """The step of the model after which the state moves no more; None if it always does."""
         return None
 
-    def create(self, owner: Compressed, target: Target) -> WeightSlot:
-        """Makes the slot that holds this technique's state for one weight."""
+    def create(self, owner: StateOwner, target: Target) -> WeightState:
+        """Makes the state of this technique for one weight."""
         raise NotImplementedError(f"{type(self).__name__} has to define `create`.")
 
-    def create_all(self, owner: Compressed, targets: Sequence[Target]) -> list[WeightSlot]:
-        """Makes the slots of all its weights; to override where they have something in common."""
+    def create_all(self, owner: StateOwner, targets: Sequence[Target]) -> list[WeightState]:
+        """Makes the states of all its weights; to override where they have something in common."""
         return [self.create(owner, target) for target in targets]
 
     def delayed(self, steps: int) -> WeightTransform:
@@ -100,7 +147,10 @@ class WeightTransform:
 
     def __repr__(self) -> str:
         """Shows the settings that are not the defaults, for recipes in tables and errors."""
-        defaults = inspect.signature(type(self)).parameters
+        defaults = {
+            **inspect.signature(WeightTransform).parameters,
+            **inspect.signature(type(self)).parameters,
+        }
         own = [
             f"{name}={value!r}"
             for name, value in self.get_config().items()
@@ -114,13 +164,22 @@ class WeightTransform:
         return cls(**config)
 
 
-class WeightSlot:
-    """What one technique does to one weight, and the state it keeps for that.
+class WeightState:
+    """What one technique does to one weight, and the variables it keeps for that.
+
+    A subclass overrides `__call__`, which is all that a technique without variables needs.
+    Variables come from `owner.add_state` in the constructor, and `variables` lists them.
 
     Args:
         transform: The technique.
         target: The weight.
+
+    Attributes:
+        weight: The TensorFlow variable of the weight.
+        supports_jit: Whether a training step with it can be compiled by XLA.
     """
+
+    supports_jit: bool = True
 
     def __init__(self, transform: Any, target: Target) -> None:
         self.transform = transform
@@ -129,21 +188,29 @@ class WeightSlot:
         self.weight: tf.Variable = target.variable.value
 
     @property
-    def state(self) -> dict[str, keras.Variable]:
-        """The slot's variables by name."""
+    def variables(self) -> dict[str, keras.Variable]:
+        """The variables by name; they are kept where a technique is added to a recipe later."""
         return {}
 
     def update(self) -> None:
-        """Moves the state, once at the start of a training step that comes after `begin_step`."""
+        """Moves the variables, once at the start of a training step after `begin_step`."""
 
     def after_update(self) -> None:
         """Follows the optimizer, once at the end of such a step."""
 
-    def remask(self) -> None:
-        """Brings the weight itself back to what was promised, after the optimizer moved it."""
+    def reapply_mask(self) -> None:
+        """Brings the weight itself back to its mask, at the end of an epoch."""
 
     def __call__(self, value: tf.Tensor, *, training: bool) -> tf.Tensor:
-        """Returns the value that the forward pass sees."""
+        """Returns the value that the forward pass sees.
+
+        Args:
+            value: What the transforms before this one made of the weight, in its shape.
+            training: Whether this is a training step.
+
+        Returns:
+            Tensor of the same shape and dtype, with the gradient that the weight is to have.
+        """
         return value
 
     def around_call(
@@ -152,41 +219,41 @@ class WeightSlot:
         """Wraps the student's forward pass, for what is done to more than weights."""
         return contextlib.nullcontext()
 
-    def shortfall(self) -> str | None:
-        """Says what was promised and not reached yet, or None."""
+    def unmet_target(self) -> str | None:
+        """Says what the technique is to reach and has not reached yet, or None."""
         return None
 
 
-def move_once(move: Callable[[], None]) -> None:
-    """Moves state once for all replicas; a condition around an assignment needs that.
+def assign_across_replicas(assign: Callable[[], None]) -> None:
+    """Assigns once for all replicas; a condition around an assignment needs that.
 
     Args:
-        move: Assigns variables; called now.
+        assign: Assigns variables; called now.
     """
     context = tf.distribute.get_replica_context()
     if context is None:
-        move()
+        assign()
     else:
-        context.merge_call(lambda strategy: move())
+        context.merge_call(lambda strategy: assign())
 
 
-def move_if(condition: tf.Tensor, move: Callable[[], None]) -> None:
-    """Moves state if a condition holds when the step runs.
+def conditional_assign(condition: tf.Tensor, assign: Callable[[], None]) -> None:
+    """Assigns if a condition holds when the step runs.
 
     Args:
         condition: Boolean scalar.
-        move: Assigns variables.
+        assign: Assigns variables.
 
     Example:
         >>> number = tf.Variable(1)
-        >>> move_if(number > 1, lambda: number.assign(0))
-        >>> move_if(number < 2, lambda: number.assign(5))
+        >>> conditional_assign(number > 1, lambda: number.assign(0))
+        >>> conditional_assign(number < 2, lambda: number.assign(5))
         >>> int(number)
         5
     """
 
-    def moved() -> tf.Tensor:
-        move()
+    def assigned() -> tf.Tensor:
+        assign()
         return tf.constant(True)
 
-    tf.cond(condition, moved, lambda: tf.constant(False))
+    tf.cond(condition, assigned, lambda: tf.constant(False))

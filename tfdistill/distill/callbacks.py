@@ -16,10 +16,10 @@ import bisect
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 
+from tfdistill.arguments import check_int
 from tfdistill.distill.distiller import Distiller
 from tfdistill.distill.loss_monitor import LossMonitor
 from tfdistill.distill.losses.logits import check_temperature
@@ -81,7 +81,12 @@ class Schedule(keras.callbacks.Callback):
                 f"Received: function={function!r}. For example linear(0.0, 0.5)."
             )
         if epochs is not None:
-            _check_epochs(epochs)
+            epochs = check_int(
+                epochs,
+                argument="epochs",
+                at_least=1,
+                hint="None takes the number of epochs of `fit`.",
+            )
         self.name = name
         self.function = function
         self.epochs = epochs
@@ -207,11 +212,3 @@ def step(values: Mapping[float, float]) -> Callable[[float], float]:
     if not fractions or fractions[0] != 0.0 or fractions[-1] >= 1.0:
         raise ValueError(message)
     return lambda fraction: values[fractions[bisect.bisect_right(fractions, fraction) - 1]]
-
-
-def _check_epochs(epochs: Any) -> None:
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(
-            f"`epochs` must be an int of at least 1, or None. Received: epochs={epochs!r}. None "
-            "takes the number of epochs of `fit`."
-        )

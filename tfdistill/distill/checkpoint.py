@@ -50,7 +50,7 @@ class Resumable(keras.Model):
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "student": keras.saving.serialize_keras_object(self.student),
             "feature_losses": [loss.get_config() for loss in self._features.feature_losses],
-            "teacher_fingerprints": self._signal.fingerprints(),
+            "teacher_fingerprints": self._teacher.fingerprints(),
         }
 
     @classmethod
@@ -66,7 +66,7 @@ class Resumable(keras.Model):
         # Keras forgets the policy of Sequential and Functional students, and with it the scaling
         # of the loss in float16.
         distiller.dtype_policy = keras.dtype_policies.deserialize(config["dtype"])
-        now = distiller._signal.fingerprints()
+        now = distiller._teacher.fingerprints()
         _warn_of_other_teachers(config["teacher_fingerprints"], now)
         return distiller
 

@@ -1,6 +1,6 @@
-"""The Distiller: a `keras.Model` whose `train_step` teaches a student what a teacher answers.
+"""The Distiller: a `keras.Model` whose `train_step` trains a student on labels and a teacher.
 
-L = alpha · L_hard(labels, student) + (1 − alpha) · T² · KL(softmax(teacher/T) ‖ softmax(student/T))
+L = alpha · L_task(labels, student) + (1 − alpha) · T² · KL(softmax(teacher/T) ‖ softmax(student/T))
     + Σ wᵢ · Lᵢ(features)
 
 It is compiled, fitted and evaluated as every Keras model is.
@@ -15,19 +15,26 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdistill.compress.compressed_model import Compressed, with_remasking
-from tfdistill.distill import checkpoint, error_messages
+from tfdistill.compress.compressed_model import Compressed, with_masks_reapplied
+from tfdistill.distill.checkpoint import Resumable
+from tfdistill.distill.error_messages import check_labels, labels_of, with_clear_errors
 from tfdistill.distill.features.feature_loss import FeatureLoss
 from tfdistill.distill.features.feature_terms import FeatureTerms
-from tfdistill.distill.losses import hard as label_loss, logits as losses, soft as teacher_loss
-from tfdistill.distill.losses.soft import check_alpha, distillation_loss
+from tfdistill.distill.losses.hard import resolve_task_loss
+from tfdistill.distill.losses.logits import check_temperature, forward_kl
+from tfdistill.distill.losses.soft import (
+    check_alpha,
+    mean_distillation_loss,
+    resolve_distillation_loss,
+    weighted_loss,
+)
 from tfdistill.distill.teacher import (
-    TeacherSignal,
+    TeacherAdapter,
     check_classes,
     logits_shape,
     num_classes,
     one_tensor,
-    split_answers,
+    split_teacher_logits,
 )
 from tfdistill.distill.teacher_cache.cache import TeacherCache
 from tfdistill.introspection.backend import check_model, refuse_probabilities
@@ -35,22 +42,22 @@ from tfdistill.introspection.hooks import Parts
 
 __all__ = ["Distiller"]
 
-_Answer = tuple[tf.Tensor, dict[Any, Parts]]  # logits, and what was recorded inside the model
+_Outputs = tuple[tf.Tensor, dict[Any, Parts]]  # logits, and the features inside the model
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
-class Distiller(checkpoint.Resumable):
-    """Trains `student` on labels and on the answers of `teacher`, through plain `fit`.
+class Distiller(Resumable):
+    """Trains `student` on labels and on the logits of `teacher`, through plain `fit`.
 
     `call` is the student, and `distiller.student is student`: the object that was passed in is
-    the one that learns. The teacher is only asked, in inference mode: it gets no gradient, and
+    the one that is trained. The teacher runs in inference mode only: it gets no gradient, and
     its weights and its `trainable` flag are left as they are.
 
     Args:
         student: Keras 3 model that returns logits `[..., C]`.
         teacher: Keras 3 model that returns logits of the same classes, any callable on a batch
             of inputs that does, or a `TeacherCache`, to be fitted on its `dataset`; validation
-            data without its answers is measured on the labels alone. A list of teachers, or of
+            data without its logits is measured on the labels alone. A list of teachers, or of
             (teacher, weight), teaches the mean of their softened probabilities.
         feature_losses: Pairs of layers to bring together besides, a list of `FeatureLoss`. The
             projectors that they may need are in `distiller.projectors`, not in the student.
@@ -88,13 +95,13 @@ class Distiller(checkpoint.Resumable):
         check_model(student, argument="student")
         plain = _plain(student)
         refuse_probabilities(plain, argument="student")
-        signal = TeacherSignal(teacher)
-        check_classes(signal.num_classes(), num_classes(plain))
-        features = FeatureTerms(feature_losses, student=student, teachers=signal.teachers)
+        adapter = TeacherAdapter(teacher)
+        check_classes(adapter.num_classes(), num_classes(plain))
+        features = FeatureTerms(feature_losses, student=student, teachers=adapter.teachers)
         # The student's policy decides whether Keras scales the loss for float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
-        self._signal = signal
+        self._teacher = adapter
         self._features = features
         self.projectors = features.projectors
         self.alpha = self._scalar("alpha", 0.1)
@@ -102,7 +109,7 @@ class Distiller(checkpoint.Resumable):
         self._hard_tracker = keras.metrics.Mean(name="hard_loss")
         self._soft_tracker = keras.metrics.Mean(name="soft_loss")
         self._feature_trackers = [keras.metrics.Mean(name=name) for name in features.names]
-        self._soft_loss: Callable[..., tf.Tensor] = losses.forward_kl
+        self._soft_loss: Callable[..., tf.Tensor] = forward_kl
         self._ignore_class: int | None = None
         self.built = True
 
@@ -117,18 +124,18 @@ class Distiller(checkpoint.Resumable):
         ignore_class: int | None = None,
         metrics: list | None = None,
     ) -> None:
-        """Chooses the optimizer and the two halves of the loss.
+        """Chooses the optimizer, the task loss and the distillation loss.
 
         Args:
             optimizer: A Keras optimizer or its name.
-            loss: Hard loss on logits. None picks sparse or categorical cross-entropy by the
+            loss: Task loss on logits. None picks sparse or categorical cross-entropy by the
                 rank of the labels; a one-hot row of zeros then is an unlabelled example.
             soft_loss: Name of a loss of `tfdistill.losses`, a function of
                 `(teacher_logits, student_logits, *, temperature)`, or a
                 `keras.distillation.DistillationLoss`, which has a temperature of its own.
-            alpha: Weight of the hard loss, a float in [0, 1]; 0.1 as in the Keras example.
+            alpha: Weight of the task loss, a float in [0, 1]; 0.1 as in the Keras example.
             temperature: Softening T, a float in (0, inf).
-            ignore_class: Integer label that neither half of the loss counts, or None.
+            ignore_class: Integer label that neither loss counts, or None.
             metrics: Keras metrics or their names, computed on the student's logits.
 
         Raises:
@@ -136,51 +143,49 @@ class Distiller(checkpoint.Resumable):
             ValueError: If `alpha` or `temperature` is out of range or a name is unknown.
         """
         check_alpha(alpha)
-        losses.check_temperature(temperature)
-        self._soft_loss = teacher_loss.resolve(soft_loss)
-        hard, self._ignore_class = label_loss.resolve(loss, ignore_class=ignore_class)
+        check_temperature(temperature)
+        self._soft_loss = resolve_distillation_loss(soft_loss)
+        task_loss, self._ignore_class = resolve_task_loss(loss, ignore_class=ignore_class)
         self.alpha.assign(alpha)
         self.temperature.assign(temperature)
-        super().compile(optimizer=optimizer, loss=hard, metrics=metrics)
+        super().compile(optimizer=optimizer, loss=task_loss, metrics=metrics)
 
     def call(self, inputs: Any, training: bool | None = None) -> tf.Tensor:
         """Returns the student's logits."""
-        inputs, _ = split_answers(inputs)
-        answer = self.student(inputs)  # Keras hands `training` down to the models inside.
-        return one_tensor(answer, argument="student")
+        inputs, _ = split_teacher_logits(inputs)
+        outputs = self.student(inputs)  # Keras hands `training` down to the models inside.
+        return one_tensor(outputs, argument="student")
 
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, with the same arguments.
 
-        Besides, a compressed student is re-masked at each epoch's end, a cached teacher's rows
-        come in an order that depends on seed and epoch alone, and labels that name no class or
-        a teacher that answers NaN are told by row or batch.
+        Besides, the masks of a compressed student are reapplied at each epoch's end, a cached
+        teacher's rows come in an order that depends on seed and epoch alone, and the error about
+        labels that name no class or a teacher that returns NaN names the row or batch.
         """
         self._check_labels(super().fit, args, kwargs)
         if isinstance(self.student, Compressed):
-            callbacks = with_remasking(callbacks, self.student)
-        with error_messages.watched(callbacks, teacher=self._signal.teacher) as watching:
-            return super().fit(*args, callbacks=watching, **kwargs)
+            callbacks = with_masks_reapplied(callbacks, self.student)
+        with with_clear_errors(callbacks, teacher=self._teacher.teacher) as extended:
+            return super().fit(*args, callbacks=extended, **kwargs)
 
     def evaluate(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
         """Measures as `keras.Model.evaluate` does, with the same arguments."""
         if isinstance(callbacks, keras.callbacks.CallbackList):  # called by `fit`
             return super().evaluate(*args, callbacks=callbacks, **kwargs)
         self._check_labels(super().evaluate, args, kwargs)
-        with error_messages.watched(callbacks) as watching:
-            return super().evaluate(*args, callbacks=watching, **kwargs)
+        with with_clear_errors(callbacks) as extended:
+            return super().evaluate(*args, callbacks=extended, **kwargs)
 
     def _check_labels(self, method: Callable[..., Any], args: Any, kwargs: Any) -> None:
         given = inspect.signature(method).bind_partial(*args, **kwargs).arguments
-        for y in (given.get("y"), error_messages.labels_of(given.get("validation_data"))):
-            error_messages.check_labels(
-                y, loss=self.loss, logits_shape=logits_shape(_plain(self.student))
-            )
+        for y in (given.get("y"), labels_of(given.get("validation_data"))):
+            check_labels(y, loss=self.loss, logits_shape=logits_shape(_plain(self.student)))
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Makes one step: the student's variables move, the teacher's do not."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        teacher = self._ask_teacher(x)
+        teacher = self._run_teacher(x)
         with tf.GradientTape() as tape:
             student = self._run_student(x, training=True)
             loss = self._weighted_loss(x, y, sample_weight, teacher, student)
@@ -196,23 +201,23 @@ class Distiller(checkpoint.Resumable):
         """Measures one batch with the same terms as `train_step`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         student = self._run_student(x, training=False)
-        if self._signal.is_cached and split_answers(x)[1] is None:
+        if self._teacher.is_cached and split_teacher_logits(x)[1] is None:
             return self._label_logs(x, y, student[0], sample_weight)
-        self._weighted_loss(x, y, sample_weight, self._ask_teacher(x), student)
+        self._weighted_loss(x, y, sample_weight, self._run_teacher(x), student)
         return self.compute_metrics(x, y, student[0], sample_weight=sample_weight)
 
     def loss_terms(self, data: Any, *, training: bool) -> dict[str, tf.Tensor]:
-        """Computes each term of the loss for one batch, not yet weighted; the teacher is asked.
+        """Computes each term of the loss for one batch, not yet weighted; the teacher runs.
 
         Args:
             data: A batch as `train_step` takes it.
-            training: Whether the student drops out.
+            training: Whether the student runs in training mode, with dropout.
 
         Returns:
             Scalars by the names of their columns: "hard_loss", "soft_loss", feature losses.
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        teacher, student = self._ask_teacher(x), self._run_student(x, training=training)
+        teacher, student = self._run_teacher(x), self._run_student(x, training=training)
         return self._loss_terms(x, y, sample_weight, teacher, student)
 
     def term_weights(self) -> dict[str, float]:
@@ -223,45 +228,46 @@ class Distiller(checkpoint.Resumable):
     def _label_logs(
         self, x: Any, y: tf.Tensor, logits: tf.Tensor, sample_weight: tf.Tensor | None
     ) -> dict[str, tf.Tensor]:
-        """Measures on labels alone, where a cached teacher has no answers for the data."""
-        hard = self._hard_term(x, y, logits, sample_weight)
-        self._track({"loss": hard, "hard_loss": hard}, batch_size=tf.shape(logits)[0])
+        """Measures on labels alone, where a cached teacher has no logits for the data."""
+        task = self._task_loss(x, y, logits, sample_weight)
+        self._track({"loss": task, "hard_loss": task}, batch_size=tf.shape(logits)[0])
         logs = self.compute_metrics(x, y, logits, sample_weight=sample_weight)
         missing = {"soft_loss", *self._features.names}
         return {name: value for name, value in logs.items() if name not in missing}
 
-    def _ask_teacher(self, x: Any) -> _Answer:
-        inputs, answers = split_answers(x)
-        if answers is not None:
-            return answers, self._features.from_batch(x)
-        with self._features.watch_teacher() as inside:
-            logits = self._signal.logits(inputs, temperature=self.temperature.value)
-        return logits, inside
+    def _run_teacher(self, x: Any) -> _Outputs:
+        inputs, cached_logits = split_teacher_logits(x)
+        if cached_logits is not None:
+            return cached_logits, self._features.from_batch(x)
+        with self._features.watch_teacher() as features:
+            logits = self._teacher.logits(inputs, temperature=self.temperature.value)
+        return logits, features
 
-    def _run_student(self, x: Any, *, training: bool) -> _Answer:
-        with self._features.watch_student() as inside:
+    def _run_student(self, x: Any, *, training: bool) -> _Outputs:
+        with self._features.watch_student() as features:
             logits = self(x, training=training)
-        return logits, inside
+        return logits, features
 
     def _weighted_loss(
-        self, x: Any, y: Any, sample_weight: Any, teacher: _Answer, student: _Answer
+        self, x: Any, y: Any, sample_weight: Any, teacher: _Outputs, student: _Outputs
     ) -> tf.Tensor:
         """Tracks the terms of the loss and returns their weighted sum."""
         terms = self._loss_terms(x, y, sample_weight, teacher, student)
-        hard, soft = terms["hard_loss"], terms["soft_loss"]
-        loss = distillation_loss(hard, tf.cast(soft, hard.dtype), alpha=self.alpha)
-        loss += tf.cast(self._features.weighted_sum(terms), hard.dtype)
+        task, distillation = terms["hard_loss"], terms["soft_loss"]
+        loss = weighted_loss(task, tf.cast(distillation, task.dtype), alpha=self.alpha)
+        loss += tf.cast(self._features.weighted_sum(terms), task.dtype)
         self._track({"loss": loss, **terms}, batch_size=tf.shape(student[0])[0])
         return loss
 
     def _loss_terms(
-        self, x: Any, y: Any, sample_weight: Any, teacher: _Answer, student: _Answer
+        self, x: Any, y: Any, sample_weight: Any, teacher: _Outputs, student: _Outputs
     ) -> dict[str, tf.Tensor]:
         """Computes the terms of the loss by the names of their logs, not yet weighted."""
-        (teacher_logits, told), (logits, shown) = teacher, student
+        teacher_logits, teacher_features = teacher
+        logits, student_features = student
         check_classes(teacher_logits.shape[-1], logits.shape[-1])
-        hard = self._hard_term(x, y, logits, sample_weight)
-        soft = teacher_loss.mean_loss(
+        task = self._task_loss(x, y, logits, sample_weight)
+        distillation = mean_distillation_loss(
             self._soft_loss,
             teacher_logits,
             logits,
@@ -270,8 +276,10 @@ class Distiller(checkpoint.Resumable):
             ignore_class=self._ignore_class,
             sample_weight=sample_weight,
         )
-        features = self._features.losses(told, shown, sample_weight=sample_weight)
-        return {"hard_loss": hard, "soft_loss": soft, **features}
+        features = self._features.losses(
+            teacher_features, student_features, sample_weight=sample_weight
+        )
+        return {"hard_loss": task, "soft_loss": distillation, **features}
 
     def _track(self, terms: dict[str, tf.Tensor], *, batch_size: tf.Tensor) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -279,7 +287,7 @@ class Distiller(checkpoint.Resumable):
             if metric.name in terms:
                 metric.update_state(terms[metric.name] * replicas, sample_weight=batch_size)
 
-    def _hard_term(
+    def _task_loss(
         self, x: Any, y: tf.Tensor | None, logits: tf.Tensor, sample_weight: tf.Tensor | None
     ) -> tf.Tensor:
         """The compiled Keras loss plus the student's own losses, as plain `fit` adds them."""

@@ -1,8 +1,8 @@
-"""What `Distiller.fit` adds to Keras' own: where it is, and what was wrong when it stopped.
+"""Error messages of `Distiller.fit`: which label or which teacher was wrong, and in which batch.
 
-Labels in arrays are checked before the first step. Those of a dataset cost nothing to check,
-because TensorFlow's loss refuses them anyway; its error, like that of a teacher which answers
-NaN, names an operation of a graph, so it is told again in terms of what the user passed.
+Labels in arrays are checked before the first step. Those of a dataset are checked by TensorFlow's
+loss. Its error, like that of a teacher that returns NaN, names an operation of a graph; it is
+raised again in terms of what the user passed, with the epoch and batch that a callback counts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import tensorflow as tf
 from tfdistill.distill.losses.hard import LabelLoss
 from tfdistill.distill.teacher_cache.cache import TeacherCache
 
-__all__ = ["Position", "check_labels", "labels_of", "watched"]
+__all__ = ["Position", "check_labels", "labels_of", "with_clear_errors"]
 
 _LABEL = re.compile(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)")
 _TEACHER = re.compile(r"(`teacher` must return finite logits\. Received: .*?, whose logits)")
 
 
 class Position(keras.callbacks.Callback):
-    """Knows the epoch and the batch, and tells a cached teacher which epoch begins.
+    """Counts epochs and batches, and sets the epoch of a cached teacher.
 
     Args:
         cache: The cached teacher, or None.
@@ -69,12 +69,12 @@ class Position(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def watched(callbacks: Any, *, teacher: Any = None) -> Iterator[list[Any]]:
-    """Runs a training or evaluation and tells TensorFlow's errors in the user's terms.
+def with_clear_errors(callbacks: Any, *, teacher: Any = None) -> Iterator[list[Any]]:
+    """Runs a training or evaluation and raises TensorFlow's errors in the user's terms.
 
     Args:
         callbacks: As the user gave them: None, one or several.
-        teacher: The teacher; a `TeacherCache` is told which epoch begins.
+        teacher: The teacher; the epoch of a `TeacherCache` is set when one begins.
 
     Yields:
         The callbacks to run.
@@ -111,7 +111,7 @@ def check_labels(y: Any, *, loss: Any, logits_shape: Any) -> None:
 
     Args:
         y: The `y` of `fit`. Datasets, None and one-hot labels pass.
-        loss: The compiled hard loss; only the sparse cross-entropies take class numbers.
+        loss: The compiled task loss; only the sparse cross-entropies take class numbers.
         logits_shape: Shape of the student's logits; nothing is checked where it is not known.
 
     Raises:

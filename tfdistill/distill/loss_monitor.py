@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfdistill.arguments import check_int
 from tfdistill.distill.distiller import Distiller
 
 __all__ = [
@@ -51,12 +52,13 @@ class LossMonitor(keras.callbacks.Callback):
 
     Attributes:
         measurements: List of `GradientNorms` of the latest `fit`.
-        suggested_alpha: What alpha would make both halves pull equally (`balanced_alpha`), from
-            the mean norms of the latest `fit`; NaN as long as one of them is 0.
+        suggested_alpha: What alpha would give both losses gradients of equal norm
+            (`balanced_alpha`), from the mean norms of the latest `fit`; NaN as long as one
+            of them is 0.
 
     Raises:
-        TypeError: If the model is not a Distiller.
-        ValueError: If `every` is not an int of at least 1.
+        TypeError: If the model is not a Distiller or `every` is no int.
+        ValueError: If `every` is below 1.
 
     Example:
         >>> import numpy as np
@@ -72,12 +74,12 @@ class LossMonitor(keras.callbacks.Callback):
 
     def __init__(self, *, every: int = 100) -> None:
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(
-                f"`every` must be an int of at least 1. Received: every={every!r}. Each "
-                "measurement costs about three training steps; 100 is usual."
-            )
-        self.every = every
+        self.every = check_int(
+            every,
+            argument="every",
+            at_least=1,
+            hint="Each measurement costs about three training steps; 100 is usual.",
+        )
         self.measurements: list[GradientNorms] = []
         self._step = 0
         self._epoch_starts = 0
@@ -117,13 +119,13 @@ class LossMonitor(keras.callbacks.Callback):
             warnings.warn(text, stacklevel=2)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Steps back, and says at the end of the logs what alpha would balance the halves."""
+        """Steps back, and says at the end of the logs which alpha would balance the losses."""
         if isinstance(self.model.train_function, _Watched):
             self.model.train_function = self.model.train_function.function
 
     @property
     def suggested_alpha(self) -> float:
-        """What alpha would make both halves pull equally."""
+        """What alpha would give both losses gradients of equal norm."""
         return suggest_alpha(self.measurements)
 
     def summary(self) -> str:
@@ -259,8 +261,8 @@ def balanced_alpha(hard_norm: float, soft_norm: float) -> float:
     alpha · ‖∇hard‖ = (1 − alpha) · ‖∇soft‖, so alpha = ‖∇soft‖ / (‖∇hard‖ + ‖∇soft‖).
 
     Args:
-        hard_norm: Gradient norm of the hard loss, not yet weighted.
-        soft_norm: Gradient norm of the soft loss, not yet weighted.
+        hard_norm: Gradient norm of the task loss, not yet weighted.
+        soft_norm: Gradient norm of the distillation loss, not yet weighted.
 
     Returns:
         A float in (0, 1), or NaN if one of them does not pull at all.

@@ -1,14 +1,12 @@
-"""What a teacher is to the Distiller: a source of logits, whatever makes them.
+"""The teacher adapter: makes logits for the Distiller out of any kind of teacher.
 
-A Keras model, any callable on a batch of tensors, or the `TeacherCache` of their answers on
-disk give the same logits to the same loss. The source is held in a plain object, so that Keras
-neither trains, nor freezes, nor saves it along with the student.
+A Keras model, any callable on a batch of tensors, or the `TeacherCache` of their logits on disk
+give the same logits to the same loss. The adapter is a plain object, so that Keras neither trains,
+nor freezes, nor saves the teacher along with the student.
 
-Several teachers as one: whom to ask, how much each counts, and what they say together.
-
-Their softened probabilities are averaged, so the student has one target, whatever the loss.
-With `forward_kl` that is the weighted sum of the losses against each teacher, up to a constant
-that no student changes:  Σ wᵢ · KL(pᵢ ‖ q) = KL(Σ wᵢ · pᵢ ‖ q) + constant.
+Several teachers give one soft target: the weighted mean of their softened probabilities. With
+`forward_kl` that is the weighted sum of the losses against each teacher, up to a constant that no
+student changes:  Σ wᵢ · KL(pᵢ ‖ q) = KL(Σ wᵢ · pᵢ ‖ q) + constant.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from tfdistill.distill.teacher_cache.shards import fingerprint_model
 from tfdistill.introspection.backend import check_model, full_name, is_legacy, refuse_probabilities
 
 __all__ = [
-    "TeacherSignal",
+    "TeacherAdapter",
     "check_classes",
     "finite_logits",
     "logits_shape",
@@ -37,18 +35,18 @@ __all__ = [
     "mixture_logits",
     "num_classes",
     "one_tensor",
-    "split_answers",
+    "split_teacher_logits",
     "takes_training",
 ]
 
 
-class TeacherSignal:
-    """Holds one teacher or several out of Keras' sight and asks them for logits.
+class TeacherAdapter:
+    """Computes the logits of one teacher or of several, which Keras does not track.
 
     Args:
         teacher: A built Keras 3 model, a callable from a batch of inputs to logits `[..., C]`,
-            a `TeacherCache`, whose batches bring the answers along, or a list of models and
-            callables, with or without weights (`ensemble.members`).
+            a `TeacherCache`, whose batches hold the logits, or a list of models and callables,
+            with or without weights (`members`).
 
     Raises:
         TypeError: If `teacher` is none of these, a tf_keras model for one.
@@ -89,7 +87,7 @@ class TeacherSignal:
 
     @property
     def is_cached(self) -> bool:
-        """Whether the answers have to come with the batches."""
+        """Whether the logits have to come with the batches."""
         return isinstance(self.teacher, TeacherCache)
 
     def fingerprints(self) -> list[str | None]:
@@ -97,7 +95,7 @@ class TeacherSignal:
         return [_fingerprint(one) for one in self.teachers]
 
     def logits(self, inputs: Any, *, temperature: Any = 1.0) -> tf.Tensor:
-        """Asks each teacher once, in inference mode and without a gradient.
+        """Runs each teacher once, in inference mode and without a gradient.
 
         Args:
             inputs: One batch of model inputs.
@@ -109,10 +107,10 @@ class TeacherSignal:
         Raises:
             TypeError: If a teacher returns several outputs or something else than a tensor.
         """
-        answers = [_ask(one, inputs) for one in self.teachers]
-        if len(answers) == 1:
-            return answers[0]
-        return mixture_logits(answers, weights=self.weights, temperature=temperature)
+        each = [_logits_of(one, inputs) for one in self.teachers]
+        if len(each) == 1:
+            return each[0]
+        return mixture_logits(each, weights=self.weights, temperature=temperature)
 
 
 def finite_logits(logits: tf.Tensor, *, name: str) -> tf.Tensor:
@@ -167,54 +165,54 @@ def _fingerprint(teacher: Any) -> str | None:
     return fingerprint_model(teacher) if isinstance(teacher, keras.Model) else None
 
 
-def _ask(teacher: Any, inputs: Any) -> tf.Tensor:
+def _logits_of(teacher: Any, inputs: Any) -> tf.Tensor:
     if isinstance(teacher, TeacherCache):
         raise RuntimeError(
-            "This Distiller needs the teacher's answers in each batch. "
+            "This Distiller needs the teacher's logits in each batch. "
             "Train it on `teacher_cache.dataset(x, y)`."
         )
     if isinstance(teacher, keras.Model) and takes_training(teacher):
-        answer = teacher(inputs, training=False)
+        outputs = teacher(inputs, training=False)
     else:
-        answer = teacher(inputs)
-    logits = tf.stop_gradient(one_tensor(answer, argument="teacher"))
+        outputs = teacher(inputs)
+    logits = tf.stop_gradient(one_tensor(outputs, argument="teacher"))
     return finite_logits(logits, name=repr(_name(teacher)))
 
 
-def one_tensor(answer: Any, *, argument: str) -> tf.Tensor:
-    """Refuses an answer that is not one tensor of logits.
+def one_tensor(outputs: Any, *, argument: str) -> tf.Tensor:
+    """Refuses outputs that are not one tensor of logits.
 
     Args:
-        answer: What a model or callable returned.
+        outputs: What a model or callable returned.
         argument: Name of the caller's argument, for the message.
 
     Returns:
-        The answer as a tensor.
+        The tensor.
 
     Raises:
         TypeError: If it is several tensors or none.
     """
-    if isinstance(answer, (list, tuple, Mapping)):
+    if isinstance(outputs, (list, tuple, Mapping)):
         raise TypeError(
             f"`{argument}` must return one tensor of logits. "
-            f"Received: {type(answer).__name__} of {len(answer)} outputs. "
+            f"Received: {type(outputs).__name__} of {len(outputs)} outputs. "
             f"Wrap it: keras.Model({argument}.input, {argument}.output[...])."
         )
     try:
         # A tensor is handed on as it is, with its `_keras_mask`.
-        return tf.convert_to_tensor(answer)
+        return tf.convert_to_tensor(outputs)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"`{argument}` must return one tensor of logits. Received: {full_name(answer)}. "
+            f"`{argument}` must return one tensor of logits. Received: {full_name(outputs)}. "
             "Return a TensorFlow tensor of shape [..., C]."
         ) from error
 
 
-def split_answers(inputs: Any) -> tuple[Any, tf.Tensor | None]:
-    """Separates the model inputs from the teacher's answers that a cache sends along.
+def split_teacher_logits(inputs: Any) -> tuple[Any, tf.Tensor | None]:
+    """Separates the model inputs from the teacher logits that a cache puts into a batch.
 
     Args:
-        inputs: The x of a batch, with or without answers.
+        inputs: The x of a batch, with or without teacher logits.
 
     Returns:
         The inputs of the student, and the teacher's logits or None.

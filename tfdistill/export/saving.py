@@ -107,8 +107,8 @@ def save_language_bundle(
     verify_length: int | None = None,
     quantize: str | None = "dynamic",
     cache: str = "float32",
-    begin_id: int | None = None,
-    end_ids: Sequence[int] = (),
+    bos_id: int | None = None,
+    eos_ids: Sequence[int] = (),
     chat_format: str = "plain",
     max_new_tokens: int = 64,
     temperature: float = 0.0,
@@ -126,8 +126,8 @@ def save_language_bundle(
         verify_length: As in `language_to_tflite`.
         quantize: As in `language_to_tflite`.
         cache: As in `language_to_tflite`.
-        begin_id: Id that is put before each prompt, or None.
-        end_ids: Ids that end a text.
+        bos_id: Id that is put before each prompt (beginning of sequence), or None.
+        eos_ids: Ids that end a text (end of sequence).
         chat_format: "chatml" if the model was taught turns, otherwise "plain".
         max_new_tokens: Tokens that an agent in a pool writes for one request.
         temperature: Temperature of an agent in a pool.
@@ -152,19 +152,19 @@ def save_language_bundle(
         )
     generation = Generation(
         context_length=context_length,
-        begin_id=begin_id,
-        end_ids=tuple(int(token) for token in end_ids),
+        bos_id=bos_id,
+        eos_ids=tuple(int(token) for token in eos_ids),
         chat_format=chat_format,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
     )
     plain = plain_model(model)
     rows = int(plain.output_shape[-1])
-    ids = [*tokenizer.get_vocab(with_added_tokens=True).values(), *generation.end_ids]
-    ids += [] if begin_id is None else [begin_id]
+    ids = [*tokenizer.get_vocab(with_added_tokens=True).values(), *generation.eos_ids]
+    ids += [] if bos_id is None else [bos_id]
     if max(ids, default=0) >= rows:
         raise ValueError(
-            f"`tokenizer`, `begin_id` and `end_ids` must have ids below {rows}, the model's. "
+            f"`tokenizer`, `bos_id` and `eos_ids` must have ids below {rows}, the model's. "
             f"Received: {max(ids)}. Give the tokenizer that the model was trained with."
         )
     target = check_free(path)
@@ -230,7 +230,7 @@ def save_bundle(
     labels: Sequence[str],
     quantize: str | None = "dynamic",
     calibration: Any = None,
-    check_survival: bool = True,
+    verify_compression: bool = True,
 ) -> Bundle:
     """Exports a classifier with its tokenizer and labels, as a folder that an agent opens alone.
 
@@ -248,7 +248,7 @@ def save_bundle(
         labels: C different class names, in the order of the logits.
         quantize: As in `to_tflite`: None, "float16", "dynamic", "int8_fc" or "int4".
         calibration: For "int8_fc": token ids of typical texts, int32 `[N, L]`.
-        check_survival: As in `to_tflite`: False gives up what the file cannot keep.
+        verify_compression: As in `to_tflite`: False gives up what the file cannot keep.
 
     Returns:
         The bundle, opened again from disk.
@@ -259,7 +259,7 @@ def save_bundle(
             model has other inputs or outputs, returns probabilities or something that is not a
             number, or the tokenizer has more ids than the model.
         FileExistsError: If something other than a bundle is at `path`.
-        RuntimeError: If the converter fails, or the file lost what `check_survival` asks for.
+        RuntimeError: If the converter fails, or the file lost what `verify_compression` asks for.
     """
     if not isinstance(tokenizer, tokenizers.Tokenizer):
         raise TypeError(
@@ -291,7 +291,7 @@ def save_bundle(
             file,
             quantize=quantize,
             calibration=calibration,
-            check_survival=check_survival,
+            verify_compression=verify_compression,
         )
         signatures, sequence_length = _try(file, names, tokenizer)
         (folder / "tokenizer.json").write_text(_serialized(tokenizer), encoding="utf-8")

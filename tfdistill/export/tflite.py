@@ -27,7 +27,8 @@ from typing import Any
 
 import keras
 
-from tfdistill.compress.compressed_model import plain_model
+from tfdistill.compress.compressed_model import guarantees_of, plain_model
+from tfdistill.compress.inspection.verification import verify_file
 from tfdistill.export.convert.calibration import check_calibration
 from tfdistill.export.convert.converter import convert
 from tfdistill.export.convert.quantizer import check_block_size, check_quantizer
@@ -47,7 +48,7 @@ def to_tflite(
     *,
     quantize: str | None = "dynamic",
     calibration: Any = None,
-    check_survival: bool = True,
+    verify_compression: bool = True,
     batch_sizes: Sequence[int] | str | None = (1,),
     block_size: int | None = None,
 ) -> Path:
@@ -90,8 +91,9 @@ def to_tflite(
             are usual. For a dict of models a dict of such, by signature.
         batch_sizes: Batch sizes of the signatures, different ints; the first has the plain name.
             None or "dynamic" leaves the batch open, which costs speed.
-        check_survival: Whether zeros, shared values, grids and shared kernels of the model must
-            be in the file; False gives them up, as for 4-bit weights in an 8-bit file.
+        verify_compression: Whether zeros, shared values, grids and shared kernels of the model,
+            and what else the recipe of a `Compressed` model guarantees, must be in the file;
+            False gives them up, as for 4-bit weights in an 8-bit file.
         block_size: For "int4": 32, 64, 128 or 256 inputs of a matrix product share a scale, which
             follows outliers more closely and costs two bytes a block; for a model that was not
             trained on the grid of whole channels. None has one scale per output channel.
@@ -107,8 +109,8 @@ def to_tflite(
             unknown; if `block_size` does not fit; if `calibration` is missing for "int8", given
             for another mode, or has another shape or values that are not finite.
         ImportError: If ai-edge-quantizer, which "int4" and "int8_fc" need, is not installed.
-        RuntimeError: If the converter fails on the model, or the file lost what `check_survival`
-            asks for.
+        RuntimeError: If the converter fails on the model, or the file lost what
+            `verify_compression` asks for.
         OSError: If the file cannot be written. Nothing is left behind.
 
     Example:
@@ -126,7 +128,8 @@ def to_tflite(
         check_quantizer(quantize)
     sizes = check_batch_sizes(batch_sizes)
     target = check_target(path)
-    models = {name: _exportable(value) for name, value in as_models(model).items()}
+    given = as_models(model)
+    models = {name: _exportable(value) for name, value in given.items()}
     endpoints = endpoints_of(models, batch_sizes=sizes)
     one = not isinstance(model, Mapping)
     data = check_calibration(calibration, endpoints, quantize=quantize, one=one)
@@ -137,12 +140,11 @@ def to_tflite(
         temporary.write_bytes(content)
         Interpreter(temporary, vetted=True)  # refuses what the runtime cannot prepare
         remember(temporary)
-        if check_survival:
-            from tfdistill.compress.inspection.guarantees import check_file
-
-            for each in models.values():
+        if verify_compression:
+            for name, each in models.items():
                 if not isinstance(each, Endpoint):
-                    check_file(each, temporary, quantize=quantize)
+                    own = guarantees_of(given[name])
+                    verify_file(each, temporary, quantize=quantize, guarantees=own)
     return target
 
 

@@ -1,11 +1,11 @@
-"""Causal language models: load a teacher, let it write, distil it, measure the student.
+"""Causal language models: load a teacher, sample from it, distil it, measure the student.
 
 ===================================  ============================================================
 `load_gguf`                          a GGUF file of the Llama family → `PretrainedLM`
 `language_model`                     a KerasHub backbone → ids in, logits of the next token out
 `pack_texts`, `prompted_rows`        texts → rows of ids; `next_tokens` → their labels
-`write`, `Writer`                    lets a model write many rows during training
-`on_policy_batches`                  batches that the student wrote; `generalized_loss` is GKD's
+`sample`, `Sampler`                  many rows sampled from a model during training
+`on_policy_batches`                  batches sampled from the student; `generalized_loss` is GKD's
 `score_language_model`               perplexity, agreement with the teacher, KL
 ===================================  ============================================================
 

@@ -20,4 +20,4 @@ from .packing import (
     pack_texts as pack_texts,
     prompted_rows as prompted_rows,
 )
-from .sampling_in_training import Writer as Writer, write as write
+from .sampling_in_training import Sampler as Sampler, sample as sample

@@ -1,8 +1,8 @@
-"""On-policy distillation (GKD): the student writes, and the teacher judges what it wrote.
+"""On-policy distillation (GKD): the student generates text, and the teacher scores it.
 
-A student that only ever reads other people's text meets its own mistakes for the first time when
-it is used. Here a share of the batches is continued by the student itself, from the beginning of
-the batch's rows; both models then read that text, and the student learns the teacher's answers.
+A student that is trained on given text only meets its own mistakes for the first time when it is
+used. Here the student itself continues a share of the batches from the beginning of their rows;
+both models then read that text, and the student learns the teacher's logits on it.
 
 References:
     Agarwal et al. "On-Policy Distillation of Language Models: Learning from Self-Generated
@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfdistill.distill.losses import logits
 from tfdistill.language.packing import next_tokens
-from tfdistill.language.sampling_in_training import Writer
+from tfdistill.language.sampling_in_training import Sampler
 
 __all__ = ["generalized_loss", "on_policy_batches"]
 
@@ -100,32 +100,32 @@ def on_policy_batches(
             f"`prompt_length` must be an int in [1, {rows.shape[1]}), shorter than a row. "
             f"Received: prompt_length={prompt_length!r}."
         )
-    writer = Writer(
+    sampler = Sampler(
         student,
         rows=batch_size,
         prompt_length=prompt_length,
         num_tokens=rows.shape[1] - prompt_length,
     )
-    return _batches(rows, writer, on_policy_fraction, prompt_length, temperature, steps, seed)
+    return _batches(rows, sampler, on_policy_fraction, prompt_length, temperature, steps, seed)
 
 
 def _batches(
     rows: np.ndarray,
-    writer: Writer,
+    sampler: Sampler,
     fraction: float,
     prompt_length: int,
     temperature: float,
     steps: int,
     seed: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    batch_size = writer.rows
+    batch_size = sampler.rows
     for step in range(steps):
         rng = np.random.default_rng([seed, step])
         batch = rows[rng.choice(len(rows), batch_size, replace=len(rows) < batch_size)]
         labels = next_tokens(batch)
         if rng.random() < fraction:
             prompts = batch[:, :prompt_length]
-            own = writer(prompts, temperature=temperature, seed=int(rng.integers(2**31)))
+            own = sampler(prompts, temperature=temperature, seed=int(rng.integers(2**31)))
             batch = np.concatenate([prompts, own.numpy()], axis=1)
             labels = next_tokens(batch, prompt_lengths=[prompt_length] * batch_size)
         yield batch, labels

@@ -1,9 +1,9 @@
-"""From texts to rows of token ids with the labels of a language model: the next token of each.
+"""Packs texts into rows of token ids, with the next token of each position as its label.
 
-Texts stand one behind the other with a separator between them, and are cut into rows of one
-length, so that no position is padding. Where a conversation is distilled, the prompt is no task:
-its labels are `IGNORED`, and `Distiller.compile(ignore_class=IGNORED)` leaves it out of both
-halves of the loss.
+Texts are concatenated with a separator before each and cut into rows of one length, so that no
+position is padding. Where a conversation is distilled, the prompt is not to be learned: its labels
+are `IGNORED`, and `Distiller.compile(ignore_class=IGNORED)` leaves it out of the task loss and of
+the distillation loss.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from tokenizers import Tokenizer
+
+from tfdistill.arguments import check_int
 
 __all__ = ["IGNORED", "next_tokens", "pack_texts", "prompted_rows"]
 
@@ -33,7 +35,7 @@ def pack_texts(
         int32 `[rows, L]`.
 
     Raises:
-        TypeError: If `texts` is one str.
+        TypeError: If `texts` is one str or `length` no int.
         ValueError: If `length` is below 2 or the texts do not fill one row.
 
     Example:
@@ -44,8 +46,7 @@ def pack_texts(
     """
     if isinstance(texts, str):
         raise TypeError(f"`texts` must be a list of str. Received: texts={texts!r}.")
-    if isinstance(length, bool) or not isinstance(length, int) or length < 2:
-        raise ValueError(f"`length` must be an int of at least 2. Received: length={length!r}.")
+    check_int(length, argument="length", at_least=2)
     ids: list[int] = []
     for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False):
         ids.append(separator)
@@ -104,7 +105,7 @@ def prompted_rows(
         prompts: Ids of each prompt.
         answers: Ids of each answer, as many as prompts.
         length: Ids per row, L; a longer pair loses its end.
-        end: Id that stands behind an answer, and fills the row; it is learned once.
+        end: Id that ends an answer, and fills the row; it is learned once.
 
     Returns:
         Rows and labels, int32 `[B, L]` each.

@@ -1,7 +1,7 @@
-"""Lets a language model write text during training: many rows at once, from a cache.
+"""Samples text from a language model during training: many rows at once, with a KV cache.
 
-This is what sequence-level distillation (the teacher writes, the student reads) and on-policy
-distillation (the student writes, the teacher judges) need. A finished student writes with
+Sequence-level distillation trains the student on samples of the teacher, on-policy distillation on
+its own samples, which the teacher scores. A finished student generates text with
 `tfdistill.agents.Generator`, without TensorFlow.
 
 References:
@@ -16,24 +16,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.arguments import check_int
 from tfdistill.language.model import causal_parts
 
-__all__ = ["Writer", "write"]
+__all__ = ["Sampler", "sample"]
 
 
-class Writer:
+class Sampler:
     """Continues rows of token ids with a language model; keeps its cache between calls.
 
-    The weights are read at each call, so a student that trains meanwhile writes as it is then.
+    The weights are read at each call, so the samples are those of the student at that step.
 
     Args:
         model: A language model of this package.
-        rows: Number of rows B written at once.
+        rows: Number of rows B sampled at once.
         prompt_length: Ids of each row that are given, P.
-        num_tokens: Ids of each row that are written.
+        num_tokens: Ids of each row that are sampled.
 
     Attributes:
-        rows: Number of rows written at once.
+        rows: Number of rows sampled at once.
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
@@ -51,15 +52,15 @@ class Writer:
         shape = (rows, groups, prompt_length + num_tokens, head_dim)
         self._keys = [tf.Variable(tf.zeros(shape), trainable=False) for _ in range(blocks)]
         self._values = [tf.Variable(tf.zeros(shape), trainable=False) for _ in range(blocks)]
-        self._run = tf.function(self._write, autograph=False, reduce_retracing=True)
+        self._run = tf.function(self._sample, autograph=False, reduce_retracing=True)
 
     def __call__(self, prompts: Any, *, temperature: float = 1.0, seed: int = 0) -> tf.Tensor:
-        """Writes.
+        """Samples one continuation of each prompt.
 
         Args:
             prompts: Token ids, int `[B, P]`, P at least 1.
             temperature: 0 takes the most probable token, 1 samples what the model believes.
-            seed: Seed of the samples; equal seeds write equal rows.
+            seed: Seed of the samples; equal seeds give equal rows.
 
         Returns:
             int32 `[B, num_tokens]`, without the prompts.
@@ -70,7 +71,7 @@ class Writer:
         prompts = tf.cast(prompts, tf.int32)
         if tuple(prompts.shape) != self._shape:
             raise ValueError(
-                f"`prompts` must have the shape {self._shape} that the writer was made for. "
+                f"`prompts` must have the shape {self._shape} that the sampler was made for. "
                 f"Received: prompts of shape {tuple(prompts.shape)}."
             )
         if temperature < 0:
@@ -80,7 +81,7 @@ class Writer:
             )
         return self._run(prompts, tf.constant(temperature, tf.float32), tf.constant(seed))
 
-    def _write(self, prompts: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def _sample(self, prompts: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         written = tf.TensorArray(tf.int32, self._num_tokens)
         token = self._next(prompts, tf.constant(0), temperature, seed)
         written = written.write(0, token)
@@ -124,7 +125,7 @@ class Writer:
         return tf.where(temperature > 0, drawn, greedy)
 
 
-def write(
+def sample(
     model: keras.Model,
     prompts: Any,
     *,
@@ -138,23 +139,23 @@ def write(
     Args:
         model: A language model of this package, a teacher or a student.
         prompts: Token ids, int `[B, P]`.
-        num_tokens: Ids to write behind each, an int of at least 1.
+        num_tokens: Ids to sample behind each, an int of at least 1.
         temperature: 0 takes the most probable token, 1 samples what the model believes.
         seed: Seed of the samples.
-        batch_size: Rows written at once. The samples depend on it.
+        batch_size: Rows sampled at once. The samples depend on it.
 
     Returns:
         int32 `[B, P + num_tokens]`, the prompts included.
 
     Raises:
-        TypeError: If `model` is not a Keras 3 model.
+        TypeError: If `model` is not a Keras 3 model or `num_tokens` is no int.
         ValueError: If an argument is out of range or the model not one of this package.
 
     Example:
         >>> from tfdistill.students.decoder_lm import causal_lm
         >>> model = causal_lm(vocabulary_size=9, num_layers=1, hidden_dim=4, num_heads=1,
         ...                   intermediate_dim=4, seed=0)
-        >>> write(model, [[1], [2], [3]], num_tokens=4, batch_size=2).shape
+        >>> sample(model, [[1], [2], [3]], num_tokens=4, batch_size=2).shape
         (3, 5)
     """
     prompts = np.asarray(prompts, np.int32)
@@ -163,16 +164,13 @@ def write(
             "`prompts` must be token ids of shape (rows, length), at least one of each. "
             f"Received: prompts of shape {prompts.shape}. Start with the id of a first token."
         )
-    if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 1:
-        raise ValueError(
-            f"`num_tokens` must be an int of at least 1. Received: num_tokens={num_tokens!r}."
-        )
+    check_int(num_tokens, argument="num_tokens", at_least=1)
     rows = min(batch_size, len(prompts))
-    writer = Writer(model, rows=rows, prompt_length=prompts.shape[1], num_tokens=num_tokens)
+    sampler = Sampler(model, rows=rows, prompt_length=prompts.shape[1], num_tokens=num_tokens)
     written = []
     for number, start in enumerate(range(0, len(prompts), rows)):
         batch = prompts[start : start + rows]
         padded = np.concatenate([batch, np.repeat(batch[-1:], rows - len(batch), axis=0)])
-        new = writer(padded, temperature=temperature, seed=seed * 100_003 + number)
+        new = sampler(padded, temperature=temperature, seed=seed * 100_003 + number)
         written.append(new.numpy()[: len(batch)])
     return np.concatenate([prompts, np.concatenate(written)], axis=1)

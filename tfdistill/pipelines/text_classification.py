@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tfdistill.bundles.model_card import describe_bundle
-from tfdistill.compress.inspection.guarantees import check_survival
+from tfdistill.compress.inspection.verification import verify_compression
 from tfdistill.datasets.assets import MINILM, extract
 from tfdistill.datasets.text_files import TextData
 from tfdistill.export.parity.comparison import compare
@@ -105,7 +105,7 @@ def run_demo(
     bundle = save_bundle(
         small, folder / "bundle", tokenizer=data.tokenizer, labels=texts.label_names
     )
-    check_survival(small, bundle.model_path)
+    verify_compression(small, bundle.model_path)
     say(str(compare(small, bundle.model_path, data.student_test, texts.test_labels)))
     expected = agents.answer_all(bundle.path, texts.test_texts)
     predictions = agents.as_classes(

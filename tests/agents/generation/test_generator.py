@@ -11,7 +11,7 @@ from tfdistill.agents import Agent, AgentPool, Generator
 from tfdistill.agents.generation.sampling import next_probabilities
 from tfdistill.agents.generation.speculative import accept
 from tfdistill.export import compare_language_model, language_to_tflite, save_language_bundle
-from tfdistill.language import write
+from tfdistill.language import sample
 from tfdistill.students import causal_lm
 
 CONTEXT = 24  # slots of the bundles' caches
@@ -55,7 +55,7 @@ def test_the_table_is_in_the_file_once(tmp_path):
 def test_greedy_text_is_the_keras_models(generator, model, tokenizer):
     prompt = "oil prices"
     ids = tokenizer.encode(prompt).ids
-    rows = write(model, [ids], num_tokens=10, temperature=0.0)[0, len(ids) :].tolist()
+    rows = sample(model, [ids], num_tokens=10, temperature=0.0)[0, len(ids) :].tolist()
     if 256 in rows:
         rows = rows[: rows.index(256)]
 
@@ -183,8 +183,23 @@ def test_bundles_of_the_wrong_kind_are_told(bundles, tmp_path):
         Generator(bundles[1], draft=bundles[0])
 
 
+def test_a_bundle_that_names_the_ids_as_older_versions_did_is_the_same(bundles, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in bundles[0].iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    stated = manifest["generation"]
+    stated["end_ids"], stated["begin_id"] = stated.pop("eos_ids"), stated.pop("bos_id")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    opened = Generator(folder).bundle.generation
+    assert opened == Generator(bundles[0]).bundle.generation
+    assert opened.eos_ids == (256,) and opened.bos_id is None
+
+
 @pytest.mark.parametrize(
-    "generation", [None, {"context_length": 9}, {"context_length": -1, "end_ids": []}]
+    "generation", [None, {"context_length": 9}, {"context_length": -1, "eos_ids": []}]
 )
 def test_a_manifest_that_says_nonsense_is_told(bundles, tmp_path, generation):
     folder = tmp_path / "copy"
@@ -203,7 +218,7 @@ def test_a_manifest_that_says_nonsense_is_told(bundles, tmp_path, generation):
     [
         ({"quantize": "int2"}, "`quantize` must be one of"),
         ({"prefill_lengths": [99]}, "`prefill_lengths` and `verify_length` must be in"),
-        ({"end_ids": [999]}, "must have ids below 257"),
+        ({"eos_ids": [999]}, "must have ids below 257"),
         ({"chat_format": "jinja"}, "`chat_format` must be one of"),
     ],
 )

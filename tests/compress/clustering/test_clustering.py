@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tfdistill as td
-from tfdistill.compress import Cluster, Compressed, Prune, Quantize, check_survival
+from tfdistill.compress import Cluster, Compressed, Prune, Quantize, verify_compression
 
 SIX = [[-1.0], [-0.9], [0.1], [0.3], [0.8], [1.0]]
 
@@ -25,7 +25,7 @@ def kernel_of(model: keras.Model) -> np.ndarray:
 
 
 def centroids_of(model: Compressed) -> np.ndarray:
-    return model._slots[-1].state["centroids"].numpy()
+    return model.weight_states[-1].variables["centroids"].numpy()
 
 
 def fit(model: keras.Model, x: np.ndarray, y: np.ndarray, *, epochs: int = 1) -> None:
@@ -103,7 +103,8 @@ def test_every_channel_has_values_of_its_own(xy, rng):
 
 def test_a_table_shares_one_set_even_per_channel(make_model):
     clustered = td.cluster_weights(make_model("attention"), number_of_clusters=4, per_channel=True)
-    shapes = {slot.target.path: slot.state["centroids"].shape for slot in clustered._slots}
+    states = clustered.weight_states
+    shapes = {state.target.path: state.variables["centroids"].shape for state in states}
 
     assert shapes["words/embeddings"] == (1, 4)
     assert shapes["scores/kernel"] == (3, 4)
@@ -141,16 +142,18 @@ def test_the_distiller_trains_the_centroids_as_plain_fit_does(make_model, ids):
         each.student.get_layer("attention")._dropout = 0.0
     labels = (np.arange(16) % 3).astype("int32")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    start = [slot.state["centroids"].numpy().copy() for slot in plain._slots]
+    start = [state.variables["centroids"].numpy().copy() for state in plain.weight_states]
     plain.compile(keras.optimizers.SGD(0.1), loss=loss)
     plain.fit(ids, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
     distiller = td.Distiller(student=distilled, teacher=model)
     distiller.compile(keras.optimizers.SGD(0.1), loss=loss, alpha=1.0)
     distiller.fit(ids, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
 
-    for ours, theirs, before in zip(distilled._slots, plain._slots, start, strict=True):
+    for ours, theirs, before in zip(
+        distilled.weight_states, plain.weight_states, start, strict=True
+    ):
         # alpha = 1 is plain `fit`; sums may come in another order.
-        found, expected = ours.state["centroids"].numpy(), theirs.state["centroids"].numpy()
+        found, expected = ours.variables["centroids"].numpy(), theirs.variables["centroids"].numpy()
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert not np.array_equal(found, before)
 
@@ -268,7 +271,7 @@ def test_a_half_precision_model_is_clustered_in_full_precision(x, rng):
     fit(clustered, x, np.ones((16, 3), "float32"))
 
     np.testing.assert_array_equal(td.strip(clustered)(x), clustered(x))
-    assert clustered._slots[0].state["centroids"].dtype == "float32"
+    assert clustered.weight_states[0].variables["centroids"].dtype == "float32"
 
 
 def test_the_values_survive_the_file_and_make_it_smaller_after_gzip(rng, tmp_path):
@@ -279,7 +282,7 @@ def test_the_values_survive_the_file_and_make_it_smaller_after_gzip(rng, tmp_pat
         path = td.to_tflite(each, tmp_path / f"{name}.tflite")
         sizes[name] = td.survey(path).gzip_bytes
         if each is plain:
-            (weight,) = check_survival(plain, path).compressible
+            (weight,) = verify_compression(plain, path).compressible
             assert weight.bits == 8 and weight.unique_per_channel <= 16
 
     assert sizes["clustered"] < 0.8 * sizes["given"]

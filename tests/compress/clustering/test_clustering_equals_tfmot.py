@@ -77,19 +77,19 @@ def test_centroids_assignments_and_weights_equal_tfmots_at_every_step(
         gradient_aggregation=aggregation,
     )
     own.compile(keras.optimizers.SGD(0.02), loss="mse")
-    (slot,) = own._slots
+    (state,) = own.weight_states
     moved, before = 0, None
     for step in range(STEPS):
         peer.train_on_batch(x[step], y[step])
         own.train_on_batch(x[step], y[step])
         wrapper.update_clustered_weights_associations()  # what its next forward pass does first
-        centroids = slot.state["centroids"].numpy()[0]
+        centroids = state.variables["centroids"].numpy()[0]
         if with_zero:  # TF-MOT keeps it as a variable, which it resets to zero at each call
             centroids = np.append(centroids, np.float32(0))
         theirs = wrapper.cluster_centroids["kernel"].numpy()
         np.testing.assert_array_equal(np.sort(centroids), np.sort(theirs), f"step {step}")
         original = wrapper.original_clusterable_weights["kernel"]
-        np.testing.assert_array_equal(slot.target.variable, original, f"step {step}")
+        np.testing.assert_array_equal(state.target.variable, original, f"step {step}")
         # Equal values of distinct centroids are equal assignments.
         ((_, clustered),) = own.effective_weights(training=False)
         np.testing.assert_array_equal(clustered, wrapper.layer.kernel, f"step {step}")

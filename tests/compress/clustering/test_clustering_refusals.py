@@ -15,8 +15,8 @@ def dense() -> keras.Model:
 
 @pytest.mark.parametrize("number", [1, 0, 2.0, True, "16", None])
 def test_a_number_of_clusters_out_of_range_is_refused(number):
-    message = rf"`number_of_clusters` must be an int of at least 2\. Received: .*={number!r}\. 16"
-    with pytest.raises(ValueError, match=message):
+    message = rf"`number_of_clusters` must be an int of at least 2\. Received: .*={number!r}.* 16"
+    with pytest.raises((TypeError, ValueError), match=message):
         td.cluster_weights(dense(), number_of_clusters=number)
 
 
@@ -53,13 +53,13 @@ def test_clustering_after_quantization_is_refused():
 
 def test_clustering_that_would_lose_the_zeros_is_refused():
     recipe = [Prune(sparsity=0.5), Cluster(preserve_sparsity=False)]
-    with pytest.raises(ValueError, match="Cluster undoes the sparsity that Prune promises"):
+    with pytest.raises(ValueError, match="Cluster undoes the sparsity that Prune guarantees"):
         td.Compressed(dense(), recipe=recipe)
 
 
 def test_pruning_may_follow_only_where_zero_is_one_of_the_values():
     td.Compressed(dense(), recipe=[Cluster(preserve_sparsity=True), Prune(sparsity=0.5)])
-    with pytest.raises(ValueError, match="Prune undoes the clusters that Cluster promises"):
+    with pytest.raises(ValueError, match="Prune undoes the clusters that Cluster guarantees"):
         td.Compressed(dense(), recipe=[Cluster(), Prune(sparsity=0.5)])
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from tfdistill import prune_low_magnitude, quantize_aware, save_bundle, strip, survey, to_tflite
 from tfdistill.compress import fake_quantize
-from tfdistill.compress.inspection.statistics import grid_bits
+from tfdistill.compress.quantization.row_groups import grid_bits
 from tfdistill.introspection.weights import count_nonzero, count_parameters
 from tfdistill.runtime.flatbuffer import read_tflite_weights
 
@@ -78,7 +78,7 @@ def test_a_pattern_goes_along_the_inputs_of_a_kernel_and_the_width_of_a_table():
 @pytest.mark.parametrize("bits", [8, 4])
 def test_trained_bits_are_recognized_in_the_model_and_in_the_file(bits: int, tmp_path: Path):
     model = strip(quantize_aware(dense(WIDE), bits=bits))
-    path = to_tflite(model, tmp_path / "m.tflite", quantize="dynamic", check_survival=False)
+    path = to_tflite(model, tmp_path / "m.tflite", quantize="dynamic", verify_compression=False)
 
     assert survey(dense(WIDE)).tensors[0].bits == 32
     assert survey(model).tensors[0].bits == bits
@@ -104,7 +104,7 @@ def test_zeros_and_levels_are_found_again_in_the_file(mode: str | None, tmp_path
     small(np.ones((1, 64)), training=True)
     model = strip(quantize_aware(small))
     here = survey(model).tensors[0]
-    path = to_tflite(model, tmp_path / "m.tflite", quantize=mode, check_survival=False)
+    path = to_tflite(model, tmp_path / "m.tflite", quantize=mode, verify_compression=False)
     (there,) = survey(path).compressible
 
     assert here.nonzero == there.nonzero == 1024  # a quarter of 64 * 64

@@ -42,7 +42,7 @@ def test_a_global_threshold_removes_the_smallest_of_all_weights():
     assert np.mean(after == 0) == 0.5
     assert before[after == 0].max() < before[after != 0].min()
     assert sparsity[0] < 0.4 and sparsity[1] > 0.6
-    assert len({float(slot.threshold.numpy()) for slot in compressed._slots}) == 1
+    assert len({float(state.threshold.numpy()) for state in compressed.weight_states}) == 1
 
 
 def test_a_global_threshold_leaves_each_tensor_its_largest_weight():

@@ -25,7 +25,7 @@ def zeros_of(compressed, steps: int) -> list[int]:
     counts = []
     for _ in range(steps):
         compressed(WIDE, training=True)
-        counts.append(int(np.sum(compressed._slots[0].mask.numpy() == 0)))
+        counts.append(int(np.sum(compressed.weight_states[0].mask.numpy() == 0)))
     return counts
 
 
@@ -139,12 +139,12 @@ def test_quantizing_a_pruned_model_keeps_its_sparsity_while_it_trains(bits: int)
     pruned = prune_low_magnitude(dense(), sparsity=0.5, steps=4)
     zeros_of(pruned, 4)
     both = quantize_aware(pruned, bits=bits)
-    np.testing.assert_array_equal(both._slots[0].mask, pruned._slots[0].mask)
+    np.testing.assert_array_equal(both.weight_states[0].mask, pruned.weight_states[0].mask)
     assert int(both.step) == 4
 
     both.compile(keras.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
     both.fit(WIDE, np.ones((16, 16)), batch_size=4, epochs=2, verbose=0)
-    assert np.mean(both._slots[0].mask.numpy() == 0) == 0.5
+    assert np.mean(both.weight_states[0].mask.numpy() == 0) == 0.5
     assert np.mean(strip(both).layers[0].kernel.numpy() == 0) >= 0.5
     assert np.mean(strip(pruned).layers[0].kernel.numpy() == 0) == 0.5  # and is left alone
 
@@ -225,7 +225,8 @@ def test_a_sparsity_that_is_no_number_is_refused(sparsity):
 
 @pytest.mark.parametrize("steps", [0, -3, 1.5, True, "10"])
 def test_steps_that_are_no_positive_int_are_refused(steps):
-    with pytest.raises(ValueError, match=rf"`steps` must be an int of .*steps={steps!r}\. Epochs"):
+    message = rf"`steps` must be an int of .*steps={steps!r}.* Epochs"
+    with pytest.raises((TypeError, ValueError), match=message):
         prune_low_magnitude(dense(), steps=steps)
 
 

@@ -73,7 +73,7 @@ def test_a_pattern_is_reached_gradually():
     zeros = []
     for _ in range(5):
         stepped(compressed, WIDE, 1)
-        zeros.append(int(np.sum(compressed._slots[0].mask.numpy() == 0)))
+        zeros.append(int(np.sum(compressed.weight_states[0].mask.numpy() == 0)))
 
     assert zeros == [37, 56, 63, 64, 64]
 
@@ -111,7 +111,7 @@ def test_two_of_four_masks_equal_tfmots_on_a_dense_layer():
     stepped(own, WIDE, 1)
 
     mask = peer.layers[0].pruning_vars[0][1].numpy()
-    np.testing.assert_array_equal(own._slots[0].mask, mask)
+    np.testing.assert_array_equal(own.weight_states[0].mask, mask)
     assert mask.mean() == 0.5
 
 
@@ -148,8 +148,8 @@ def test_block_masks_and_thresholds_equal_tfmots_at_every_step(block_size, pooli
         peer.train_on_batch(x[step], y[step])
         own.train_on_batch(x[step], y[step])
         _, mask, threshold = peer.layers[0].pruning_vars[0]
-        np.testing.assert_array_equal(own._slots[0].mask, mask, f"step {step}")
-        np.testing.assert_array_equal(own._slots[0].threshold, threshold)
+        np.testing.assert_array_equal(own.weight_states[0].mask, mask, f"step {step}")
+        np.testing.assert_array_equal(own.weight_states[0].threshold, threshold)
     assert 0.5 < np.mean(mask.numpy() == 0) < 0.8  # cut blocks at the edge weigh less
 
 
@@ -195,7 +195,10 @@ def test_the_promise_of_blocks_is_counted_in_blocks():
 def test_without_regrowth_weights_are_zero_after_every_optimizer_step(wrap: str, regrow: bool):
     class Watch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            kernel, mask = student.student.layers[0].kernel.numpy(), student._slots[0].mask.numpy()
+            kernel, mask = (
+                student.student.layers[0].kernel.numpy(),
+                student.weight_states[0].mask.numpy(),
+            )
             seen.append((int(np.sum(kernel[mask == 0] != 0)), mask == 0))
 
     seen: list[tuple[int, np.ndarray]] = []

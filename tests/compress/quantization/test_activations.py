@@ -86,12 +86,14 @@ def test_ranges_and_training_equal_tfmots_at_every_step(rule: str, rng):
 
     own = td.quantize_aware(two_dense(kernels), activations=rule, include="second")
     own.compile(keras.optimizers.SGD(0.05), loss="mse")
-    (slot,) = own._slots
+    (state,) = own.weight_states
     for step in range(STEPS):
         peer.train_on_batch(x[step], y[step])
         own.train_on_batch(x[step], y[step])
         for end, name in (("least", "min_var"), ("most", "max_var")):
-            np.testing.assert_array_equal(slot.state[f"input_{end}"], ends[name], f"step {step}")
+            np.testing.assert_array_equal(
+                state.variables[f"input_{end}"], ends[name], f"step {step}"
+            )
         for layer, weight in zip(own.student.layers, theirs, strict=True):
             np.testing.assert_array_equal(layer.kernel, weight, f"step {step}")
     np.testing.assert_array_equal(own(x[0], training=True), peer(x[0], training=True))
@@ -136,16 +138,16 @@ def test_evaluation_moves_no_range_and_an_untrained_one_rounds_nothing(linear, r
     seen = [variable.numpy() for variable in own.weights]
     own(100 * x)
     assert all(np.array_equal(a, b) for a, b in zip(seen, own.weights, strict=True))
-    assert float(own._slots[0].state["input_most"]) == x.max()
+    assert float(own.weight_states[0].variables["input_most"]) == x.max()
 
 
 def test_queries_keys_and_values_are_rounded_and_a_tied_table_where_it_is_the_output(make_model):
     own = td.quantize_aware(make_model("attention"), activations="last_value")
     tied = td.quantize_aware(make_model("tied"), activations="last_value")
     places = {
-        slot.target.path: [name for name in slot.state if name.endswith("_most")]
+        state.target.path: [name for name in state.variables if name.endswith("_most")]
         for each in (own, tied)
-        for slot in each._slots
+        for state in each.weight_states
     }
 
     both = ["input_most", "output_most"]
@@ -162,7 +164,7 @@ def test_queries_keys_and_values_are_rounded_and_a_tied_table_where_it_is_the_ou
     query = Point("attention", own.student.get_layer("attention"), "attention")
     with capturing([query]) as recorded:
         own(np.arange(6)[None])
-    (state,) = (s.state for s in own._slots if s.target.path == "attention/query/kernel")
+    (state,) = (s.variables for s in own.weight_states if "query" in s.target.path)
     step = (float(state["output_most"]) - float(state["output_least"])) / 255
     levels = recorded[query]["query"].numpy() / step
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)  # float32 at 255
@@ -177,7 +179,9 @@ def test_a_half_trained_model_goes_on_from_its_file_to_the_bit(model, inputs, mo
     labels = np.arange(16) % 3
     own.fit(inputs[:8], labels[:8], batch_size=8, verbose=0)
     # The first step came before `begin_step` was over.
-    assert all(not np.any(v) for s in own._slots for n, v in s.state.items() if "put_" in n)
+    assert all(
+        not np.any(v) for s in own.weight_states for n, v in s.variables.items() if "put_" in n
+    )
     own.fit(inputs, labels, batch_size=8, shuffle=False, verbose=0)
     own.save(tmp_path / "half.keras")
     again = keras.models.load_model(tmp_path / "half.keras")
@@ -199,7 +203,7 @@ def test_replicas_average_their_ranges(linear, rng):
         own.compile(keras.optimizers.SGD(0.0), loss="mse")
     own.fit(x, np.zeros((8, 4)), batch_size=8, verbose=0)
 
-    least = keras.ops.convert_to_numpy(own._slots[0].state["input_least"].value)
+    least = keras.ops.convert_to_numpy(own.weight_states[0].variables["input_least"].value)
     assert float(least) == x.min()
 
 

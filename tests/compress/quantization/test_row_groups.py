@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tfdistill as td
-from tfdistill.compress import Compressed, Prune, Quantize, check_survival
-from tfdistill.compress.quantization.row_groups import group_rows, rows_per_scale, ungroup_rows
+from tfdistill.compress import Compressed, Prune, Quantize, verify_compression
+from tfdistill.compress.quantization.row_groups import group_rows, group_size_of, ungroup_rows
 from tfdistill.runtime.flatbuffer import read_tflite_weights
 
 needs_quantizer = pytest.mark.skipif(
@@ -38,19 +38,19 @@ def test_rows_are_laid_together_and_taken_apart_again(rng):
 @pytest.mark.parametrize("rows", [1, 2, 4, 8, 16])
 def test_the_number_of_rows_is_found_again_from_the_values(rows: int):
     model = lookup(50, 12)
-    table = td.strip(td.quantize_aware(model, bits=4, rows_per_scale=rows)).layers[1].embeddings
+    table = td.strip(td.quantize_aware(model, bits=4, group_size=rows)).layers[1].embeddings
     levels = group_rows(table, rows).numpy()
     levels = levels / np.abs(levels).max(axis=1, keepdims=True) * 7
 
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-5)  # float32 at 7
-    assert rows_per_scale(table.numpy()) == rows
-    assert rows_per_scale(model.layers[1].embeddings.numpy()) is None
+    assert group_size_of(table.numpy()) == rows
+    assert group_size_of(model.layers[1].embeddings.numpy()) is None
 
 
 @needs_quantizer
 def test_the_file_holds_the_trained_levels_and_answers_the_same(tmp_path: Path):
     ids = np.arange(600).reshape(100, 6) % 601
-    recipe = [Prune(sparsity=0.5, steps=1), Quantize(bits=4, rows_per_scale=8)]
+    recipe = [Prune(sparsity=0.5, steps=1), Quantize(bits=4, group_size=8)]
     own = Compressed(lookup(601, 16), recipe=recipe)
     own(ids, training=True)
     path = td.to_tflite(own, tmp_path / "8.tflite", quantize="int4")
@@ -67,12 +67,12 @@ def test_the_file_holds_the_trained_levels_and_answers_the_same(tmp_path: Path):
     assert td.compare(own, path, ids).max_error < 1e-6
     # The rows' 601 · (8 + 12) bytes against 76 · (64 + 12).
     assert one.stat().st_size - path.stat().st_size > 0.8 * (601 * 20 - 76 * 76)
-    check_survival(own, path)
+    verify_compression(own, path)
 
 
 @needs_quantizer
 def test_rows_of_fewer_values_than_their_group_pass_the_check_of_the_file(tmp_path: Path):
-    own = td.quantize_aware(lookup(160, 8), bits=4, rows_per_scale=16)
+    own = td.quantize_aware(lookup(160, 8), bits=4, group_size=16)
     table = td.strip(own).layers[1].embeddings.numpy()
 
     assert max(np.unique(row).size for row in table) <= 8
@@ -81,20 +81,26 @@ def test_rows_of_fewer_values_than_their_group_pass_the_check_of_the_file(tmp_pa
 
 
 def test_a_table_that_is_the_output_too_keeps_a_scale_for_each_row(make_model):
-    own = td.quantize_aware(make_model("tied"), bits=4, rows_per_scale=4)
+    own = td.quantize_aware(make_model("tied"), bits=4, group_size=4)
     table = td.strip(own).get_layer("words").embeddings.numpy()
 
-    assert rows_per_scale(table) == 1
+    assert group_size_of(table) == 1
 
 
 @pytest.mark.parametrize(("bits", "rows"), [(8, 4), (4, 3), (4, True), (4, 0), (4, "2")])
 def test_another_number_of_rows_is_refused(bits: int, rows):
-    expected = rf"`rows_per_scale` must be one of .* Received: rows_per_scale={rows!r} with bits="
+    expected = rf"`group_size` must be one of .* Received: group_size={rows!r} with bits="
     with pytest.raises(ValueError, match=expected):
-        Quantize(bits=bits, rows_per_scale=rows)
+        Quantize(bits=bits, group_size=rows)
 
 
 def test_the_number_of_rows_is_in_the_config():
-    transform = Quantize.from_config(Quantize(bits=4, rows_per_scale=8).get_config())
+    transform = Quantize.from_config(Quantize(bits=4, group_size=8).get_config())
 
-    assert repr(transform) == "Quantize(bits=4, rows_per_scale=8)"
+    assert repr(transform) == "Quantize(bits=4, group_size=8)"
+
+
+def test_a_config_of_an_older_file_has_another_name_for_it():
+    transform = Quantize.from_config({"bits": 4, "rows_per_scale": 8})
+
+    assert repr(transform) == "Quantize(bits=4, group_size=8)"

@@ -67,9 +67,9 @@ def test_projector_is_trained_and_belongs_to_the_distiller_alone(distiller):
 
 def test_loss_is_that_of_the_projected_states(distiller):
     logs = distiller.evaluate(X, Y, batch_size=16, verbose=0, return_dict=True)
-    projector, signal = distiller.projectors[NAME], distiller._signal.teacher
+    projector, teacher = distiller.projectors[NAME], distiller._teacher.teacher
     states = distiller.student.layers[0](X) @ projector.kernel + projector.bias
-    error = np.mean((signal.layers[0](X) - states) ** 2)
+    error = np.mean((teacher.layers[0](X) - states) ** 2)
     assert logs[NAME] == pytest.approx(float(error), rel=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_projected_student_comes_closer_than_an_untrained_projector(distiller):
 
 
 def test_saved_distiller_goes_on_with_its_projector_exactly(distiller, tmp_path: Path):
-    teacher = distiller._signal.teacher
+    teacher = distiller._teacher.teacher
     distiller.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
     distiller.save(tmp_path / "d.keras")
     loaded = td.Distiller.load(tmp_path / "d.keras", teacher=teacher)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdistill.distill.losses.hard import LabelLoss, resolve
+from tfdistill.distill.losses.hard import LabelLoss, resolve_task_loss
 from tfdistill.introspection.backend import refuse_probabilities
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -102,7 +102,7 @@ def test_the_loss_comes_back_from_its_config():
     "loss", [None, "sparse_categorical_crossentropy", "categorical_crossentropy"]
 )
 def test_no_loss_and_the_names_of_cross_entropies_are_read_as_from_logits(loss):
-    found, ignored = resolve(loss, ignore_class=-1)
+    found, ignored = resolve_task_loss(loss, ignore_class=-1)
 
     assert isinstance(found, LabelLoss)
     assert (found.ignore_class, ignored) == (-1, -1)
@@ -110,25 +110,28 @@ def test_no_loss_and_the_names_of_cross_entropies_are_read_as_from_logits(loss):
 
 @pytest.mark.parametrize("loss", [SPARSE, ONE_HOT, keras.losses.MeanSquaredError()])
 def test_a_loss_object_on_logits_is_taken_as_it_is(loss):
-    assert resolve(loss, ignore_class=None) == (loss, None)
+    assert resolve_task_loss(loss, ignore_class=None) == (loss, None)
 
 
 def test_a_function_is_taken_as_it_is():
     function = functools.partial(keras.losses.categorical_crossentropy, from_logits=True)
 
-    assert resolve(function, ignore_class=None) == (function, None)
-    assert resolve("mean_squared_error", ignore_class=None)[0] is keras.losses.mean_squared_error
+    assert resolve_task_loss(function, ignore_class=None) == (function, None)
+    assert (
+        resolve_task_loss("mean_squared_error", ignore_class=None)[0]
+        is keras.losses.mean_squared_error
+    )
 
 
 def test_the_ignored_class_of_a_loss_object_holds_for_both_halves():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)
 
-    assert resolve(loss, ignore_class=None) == (loss, -100)
-    assert resolve(loss, ignore_class=-100) == (loss, -100)
+    assert resolve_task_loss(loss, ignore_class=None) == (loss, -100)
+    assert resolve_task_loss(loss, ignore_class=-100) == (loss, -100)
 
 
 def test_the_ignored_class_of_compile_holds_for_a_loss_object_too():
-    found, ignored = resolve(SPARSE, ignore_class=-100)
+    found, ignored = resolve_task_loss(SPARSE, ignore_class=-100)
 
     assert ignored == -100
     value = float(found(tf.constant([-100, 0]), tf.zeros((2, 2))))
@@ -139,23 +142,23 @@ def test_the_ignored_class_of_compile_holds_for_a_loss_object_too():
 def test_two_different_ignored_classes_are_refused():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)
     with pytest.raises(ValueError, match="must be the same .*ignore_class=-100, loss with .*=0"):
-        resolve(loss, ignore_class=-100)
+        resolve_task_loss(loss, ignore_class=-100)
 
 
 def test_an_ignored_class_with_a_loss_that_cannot_ignore_is_refused():
     with pytest.raises(ValueError, match="None with loss=categorical_crossentropy.*class=-100"):
-        resolve(ONE_HOT, ignore_class=-100)
+        resolve_task_loss(ONE_HOT, ignore_class=-100)
 
 
 def test_an_ignored_class_with_a_function_is_refused():
     with pytest.raises(ValueError, match="None with a loss function of your own.*class=3"):
-        resolve(lambda y_true, y_pred: 0.0, ignore_class=3)
+        resolve_task_loss(lambda y_true, y_pred: 0.0, ignore_class=3)
 
 
 @pytest.mark.parametrize("ignore_class", ["pad", 1.5, True])
 def test_an_ignored_class_that_is_no_integer_is_refused(ignore_class):
     with pytest.raises(TypeError, match=f"`ignore_class` must be .*class={ignore_class!r}"):
-        resolve(None, ignore_class=ignore_class)
+        resolve_task_loss(None, ignore_class=ignore_class)
 
 
 @pytest.mark.parametrize(
@@ -169,19 +172,19 @@ def test_an_ignored_class_that_is_no_integer_is_refused(ignore_class):
 )
 def test_a_loss_on_probabilities_is_refused(loss, name: str):
     with pytest.raises(ValueError, match=rf"from logits\. Received: loss={name}\(from_logits=F"):
-        resolve(loss, ignore_class=None)
+        resolve_task_loss(loss, ignore_class=None)
 
 
 @pytest.mark.parametrize("loss", ["kl_divergence", keras.losses.KLDivergence()])
 def test_a_divergence_of_probabilities_is_refused(loss):
     with pytest.raises(ValueError, match="Received: loss=kl_divergence, which takes probab"):
-        resolve(loss, ignore_class=None)
+        resolve_task_loss(loss, ignore_class=None)
 
 
 @pytest.mark.parametrize("loss", [3, ["mse"], keras.losses.CategoricalCrossentropy])
 def test_a_loss_that_is_no_loss_is_refused(loss):
     with pytest.raises(TypeError, match="`loss` must be None, a keras.losses.Loss or a function"):
-        resolve(loss, ignore_class=None)
+        resolve_task_loss(loss, ignore_class=None)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_a_keras_loss_of_layers_is_refused():
 @pytest.mark.parametrize("soft_loss", [3, None, keras.distillation.LogitsDistillation])
 def test_something_that_is_no_loss_is_refused(soft_loss):
     with pytest.raises(TypeError, match="`soft_loss` must be one of"):
-        soft.resolve(soft_loss)
+        soft.resolve_distillation_loss(soft_loss)
 
 
 def test_only_what_counts_is_averaged():
@@ -101,7 +101,7 @@ def test_only_what_counts_is_averaged():
         ([[-100, -100, -100]], None, 0.0),
         ([[0, 1, -100]], [[2.0, 5.0, 9.0]], 2 * one / 2),
     ):
-        found = soft.mean_loss(
+        found = soft.mean_distillation_loss(
             losses.forward_kl,
             teacher,
             student,
@@ -115,7 +115,7 @@ def test_only_what_counts_is_averaged():
 
 @pytest.mark.parametrize("soft_loss", ["forward_kl", "reverse_kl", "jensen_shannon", "skewed_kl"])
 def test_names_are_stored_as_names(soft_loss: str):
-    config = soft.to_config(soft.resolve(soft_loss))
+    config = soft.to_config(soft.resolve_distillation_loss(soft_loss))
     assert config == {"name": soft_loss}
     assert soft.from_config(config) == soft_loss
 

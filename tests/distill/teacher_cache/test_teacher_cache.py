@@ -206,7 +206,7 @@ def test_a_distiller_with_a_cache_wants_the_answers_in_the_batches(tmp_path: Pat
         student=classifier(), teacher=TeacherCache.build(classifier(seed=1), x, tmp_path)
     )
     distiller.compile("sgd")
-    with pytest.raises(RuntimeError, match="needs the teacher's answers in each batch"):
+    with pytest.raises(RuntimeError, match="needs the teacher's logits in each batch"):
         distiller.fit(x, y, verbose=0)
 
 

@@ -206,7 +206,7 @@ class Generator:
     def _encode(self, prompt: str) -> list[int]:
         if not isinstance(prompt, str):
             raise TypeError(f"`prompt` must be a str. Received: prompt={prompt!r}.")
-        begin = self.bundle.generation.begin_id
+        begin = self.bundle.generation.bos_id
         ids = [] if begin is None else [begin]
         try:
             with panics_as_errors():
@@ -239,7 +239,7 @@ class Generator:
         else:
             tokens = self._pair.tokens(ids, uniforms=uniforms, sampling=sampling)
         for token in itertools.islice(tokens, limit):
-            if token in self.bundle.generation.end_ids:
+            if token in self.bundle.generation.eos_ids:
                 return
             yield token
 

@@ -8,18 +8,42 @@ information per weight, which `gzip` finds; it is not faster to run.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.arguments import check_int
 from tfdistill.compress.clustering.centroids import METHODS, initial_centroids, share_values
 from tfdistill.compress.compressed_model import Compressed, append
-from tfdistill.compress.technique import WeightSlot, WeightTransform
+from tfdistill.compress.guarantees import Guarantee, WeightMatrix
+from tfdistill.compress.technique import StateOwner, WeightState, WeightTransform
 from tfdistill.introspection.weights import Patterns, Target
 
-__all__ = ["Cluster", "cluster_weights"]
+__all__ = ["CLUSTERS", "CLUSTERS_WITH_ZERO", "Cluster", "cluster_weights"]
+
+_SHARED_VALUES = 256  # a channel of more distinct values was not clustered
+
+
+def _most_shared_values(weight: WeightMatrix) -> int:
+    # A channel of n numbers has at most n values: that alone is no sharing.
+    inputs = weight.matrix.size // max(1, weight.shape[-1] if weight.shape else 1)
+    return min(_SHARED_VALUES, inputs - 1)
+
+
+CLUSTERS = Guarantee(
+    "clusters",
+    unit="distinct values in a channel",
+    measure=lambda weight: weight.unique_per_channel,
+    limit=_most_shared_values,
+    survives=frozenset({"rounding"}),
+    per_channel=True,
+)
+CLUSTERS_WITH_ZERO = dataclasses.replace(
+    CLUSTERS, name="clusters with zero", survives=frozenset({"rounding", "zeroing"})
+)
 
 
 def cluster_weights(
@@ -108,18 +132,21 @@ class Cluster(WeightTransform):
             _check_flag("preserve_sparsity", preserve_sparsity)
         _check_name("centroids", centroids, METHODS)
         _check_name("gradient_aggregation", gradient_aggregation, ("sum", "mean"))
-        _check_number(number_of_clusters, least=3 if preserve_sparsity else 2)
-        self.number_of_clusters = number_of_clusters
+        least = 3 if preserve_sparsity else 2
+        self.number_of_clusters = _check_number(number_of_clusters, least=least)
         self.centroids = centroids
         self.per_channel = per_channel
         self.preserve_sparsity = preserve_sparsity
         self.gradient_aggregation = gradient_aggregation
-        self.promises = "clusters_with_zero" if preserve_sparsity else "clusters"
-        self.keeps = frozenset() if preserve_sparsity is False else frozenset({"sparsity"})
+        self.guarantees = (CLUSTERS_WITH_ZERO if preserve_sparsity else CLUSTERS,)
 
-    def create(self, owner: Compressed, target: Target) -> WeightSlot:
+    def preserves(self, guarantee: Guarantee) -> bool:
+        """Says whether a guarantee outlasts that weights come to share values, zero among them."""
+        return self.preserve_sparsity is not False and "sharing" in guarantee.survives
+
+    def create(self, owner: StateOwner, target: Target) -> WeightState:
         """Adds the centroids of one weight to the model."""
-        return _ClusterSlot(self, owner, target)
+        return _ClusterState(self, owner, target)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -133,15 +160,13 @@ class Cluster(WeightTransform):
         }
 
 
-class _ClusterSlot(WeightSlot):
+class _ClusterState(WeightState):
     """Centroids of one weight: variables of the model that the optimizer trains with the others."""
 
-    def __init__(self, transform: Cluster, owner: Compressed, target: Target) -> None:
+    def __init__(self, transform: Cluster, owner: StateOwner, target: Target) -> None:
         super().__init__(transform, target)
-        pruned_before = any(
-            slot.target.variable is target.variable and slot.transform.promises == "sparsity"
-            for slot in owner._slots
-        )
+        # Guarantees that outlast any sharing of values but that of zero: an earlier technique's.
+        pruned_before = any("sharing" in g.survives for g in owner.guarantees_before(target))
         wanted = transform.preserve_sparsity
         # Zero is shared as a constant and not as a centroid: no optimizer can move it.
         self._beside_zero = pruned_before if wanted is None else wanted
@@ -151,28 +176,29 @@ class _ClusterSlot(WeightSlot):
         self._step: tf.Variable = owner.step.value
         number = transform.number_of_clusters - int(self._beside_zero)
         groups = target.matrix_shape[1] if self._by_channel else 1
-        variable = owner.add_weight(
-            name=f"{target.path.replace('/', '_')}_centroids",
+        variable = owner.add_state(
+            target,
+            "centroids",
             shape=(groups, number),
-            dtype=target.variable.dtype,
-            initializer="zeros",
+            initial=0.0,
             trainable=target.variable.trainable,
         )
-        self._state = {"centroids": variable}
+        self._variables = {"centroids": variable}
         self._centroids: tf.Variable = variable.value
         self._mask: tf.Variable | None = None
         if wanted and not pruned_before:  # nobody else holds the zeros
             shape = target.variable.shape
             mask = owner.add_state(target, "cluster_mask", shape=shape, initial=1.0)
-            self._state["mask"] = mask
+            self._variables["mask"] = mask
             self._mask = mask.value
         self._begin()
-        if transform.begin_step > 0:  # what `_chosen` calls cannot be compiled by XLA
-            owner.supports_jit = False
+        # What `_chosen` calls cannot be compiled by XLA.
+        self.supports_jit = transform.begin_step == 0
 
     @property
-    def state(self) -> dict[str, keras.Variable]:
-        return self._state
+    def variables(self) -> dict[str, keras.Variable]:
+        """The centroids, and the mask of zeros if there is one."""
+        return self._variables
 
     def update(self) -> None:
         """Chooses the centroids when the technique begins."""
@@ -237,13 +263,13 @@ class _ClusterSlot(WeightSlot):
         return self.target.from_matrix(tf.transpose(lines) if self._by_channel else lines)
 
 
-def _check_number(number: Any, *, least: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        why = "Zero takes one of them." if least == 3 else "16 fill four bits."
-        raise ValueError(
-            f"`number_of_clusters` must be an int of at least {least}. "
-            f"Received: number_of_clusters={number!r}. {why}"
-        )
+def _check_number(number: object, *, least: int) -> int:
+    return check_int(
+        number,
+        argument="number_of_clusters",
+        at_least=least,
+        hint="Zero takes one of them." if least == 3 else "16 fill four bits.",
+    )
 
 
 def _check_name(argument: str, name: Any, known: tuple[str, ...]) -> None:

@@ -1,24 +1,29 @@
-"""What is left of what was promised: counts zeros, distinct values, shared weights and bits.
+"""Weight statistics: counts zeros, distinct values, bits and uses in each weight.
 
-    print(td.survey(model))                # or a .tflite file
-    check_survival(model, "model.tflite")  # raises if a stage undid what the stage before made
+    print(td.survey(model))                   # or a .tflite file
+    verify_compression(model, "model.tflite")  # raises if a stage undid what the one before made
 
 The zeros of a pruned model are gone after one plain training step, the sixteen values of a
 clustered one after any quantization that does not know of them, and a shared weight may be in a
-file twice. Nothing of that raises an error by itself, and accuracy does not tell.
+file twice. None of that raises an error by itself, and accuracy does not show it.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
-import numpy as np
 
-from tfdistill.compress.compressed_model import Compressed, strip
-from tfdistill.compress.quantization.row_groups import rows_per_scale
+from tfdistill.compress.clustering.cluster import CLUSTERS
+from tfdistill.compress.compressed_model import Compressed, guarantees_of, strip
+from tfdistill.compress.guarantees import Guarantee, WeightMatrix
+from tfdistill.compress.pruning.prune import SPARSITY, TWO_OF_FOUR
+from tfdistill.compress.quantization.row_groups import grid_bits
+from tfdistill.compress.quantization.weights import GRID
 from tfdistill.files.atomic import gzip_bytes
 from tfdistill.introspection.backend import check_model
 from tfdistill.introspection.weights import (
@@ -31,13 +36,23 @@ from tfdistill.introspection.weights import (
 from tfdistill.runtime.flatbuffer import read_tflite_weights
 
 __all__ = [
+    "Measurement",
     "Survey",
     "TensorSurvey",
-    "grid_bits",
     "survey",
     "survey_file_tensors",
     "survey_model_tensors",
 ]
+
+# Looked for in every weight: a model that was compressed elsewhere has them, too.
+_BUILT_IN = (SPARSITY, TWO_OF_FOUR, CLUSTERS, GRID)
+
+
+class Measurement(NamedTuple):
+    """What a guarantee counts in one weight, and whether it holds there."""
+
+    value: int
+    holds: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class TensorSurvey:
             of a table); None if 4 does not divide that axis.
         uses: How many layers, calls of one layer, or operations of a file use it.
         users: Paths by which it is reached, in a model.
+        measured: What each guarantee counts in it.
     """
 
     path: str
@@ -71,6 +87,9 @@ class TensorSurvey:
     nonzero_of_4: int | None
     uses: int
     users: tuple[str, ...]
+    measured: Mapping[Guarantee, Measurement] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def sparsity(self) -> float:
@@ -143,7 +162,11 @@ class Survey:
         return "\n".join(lines)
 
 
-def survey(model_or_tflite_path: keras.Model | str | os.PathLike[str]) -> Survey:
+def survey(
+    model_or_tflite_path: keras.Model | str | os.PathLike[str],
+    *,
+    guarantees: Iterable[Guarantee] = (),
+) -> Survey:
     """Looks into every weight of a model or of a `.tflite` file.
 
     A `Compressed` model is stripped first. How often a weight is used is read from the graph of
@@ -151,6 +174,9 @@ def survey(model_or_tflite_path: keras.Model | str | os.PathLike[str]) -> Survey
 
     Args:
         model_or_tflite_path: A built Keras 3 model, a `.tflite` file, or a bundle's folder.
+        guarantees: Guarantees of techniques of your own, to be measured for a later
+            `verify_compression`. Those of this package and of a `Compressed` model's recipe are
+            always measured.
 
     Returns:
         What was found.
@@ -169,58 +195,29 @@ def survey(model_or_tflite_path: keras.Model | str | os.PathLike[str]) -> Survey
     """
     if isinstance(model_or_tflite_path, str | os.PathLike):
         path = Path(model_or_tflite_path)
-        return _survey_file(path / "model.tflite" if path.is_dir() else path)
-    check_model(model_or_tflite_path, argument="model_or_tflite_path")
-    return _survey_model(model_or_tflite_path)
-
-
-def grid_bits(matrix: np.ndarray, *, kind: str) -> int | None:
-    """Finds the narrowest grid of a file that holds all values of a matrix.
-
-    Kernels have a scale for each output channel, tables one in all at 8 bits and one for each
-    row, or some neighboring rows, at 4: what `quantize_aware` trains on.
-
-    Args:
-        matrix: Float array `[inputs, outputs]`; of a table `[ids, width]`.
-        kind: "kernel" or "embedding".
-
-    Returns:
-        4, 8, or None if the values are on neither grid.
-
-    Example:
-        >>> grid_bits(np.array([[-7.0], [3.0]]), kind="kernel")
-        4
-        >>> grid_bits(np.array([[-127.0], [3.0], [1.5]]), kind="kernel") is None
-        True
-    """
-    if kind == "embedding" and rows_per_scale(matrix) is not None:
-        return 4
-    for bits in (4, 8) if kind == "kernel" else (8,):
-        axis = 0 if kind == "kernel" else None
-        largest = np.abs(matrix).max(axis=axis, keepdims=True)
-        levels = 2 ** (bits - 1) - 1
-        levels_of = matrix * (levels / np.where(largest == 0, 1, largest).astype(np.float64))
-        # A value on the grid was rounded to float32 twice, which moves a level of at most 127
-        # by less than 127 · 2⁻²³ · 2 = 3e-5; an arbitrary one is off by a quarter on average.
-        if np.abs(levels_of - np.round(levels_of)).max() < 1e-3:
-            return bits
-    return None
-
-
-def _survey_model(model: keras.Model) -> Survey:
+        path = path / "model.tflite" if path.is_dir() else path
+        tensors = survey_file_tensors(path, guarantees=guarantees)
+        content = path.read_bytes()
+        return Survey(path.name, tensors, len(content), gzip_bytes([content]))
+    model = model_or_tflite_path
+    check_model(model, argument="model_or_tflite_path")
     plain = strip(model) if isinstance(model, Compressed) else model
-    tensors = survey_model_tensors(plain)
+    tensors = survey_model_tensors(plain, guarantees=(*guarantees_of(model), *guarantees))
     return Survey(model.name, tensors, weight_bytes(plain), gzip_weight_bytes(plain))
 
 
-def survey_model_tensors(plain: keras.Model) -> tuple[TensorSurvey, ...]:
+def survey_model_tensors(
+    plain: keras.Model, *, guarantees: Iterable[Guarantee] = ()
+) -> tuple[TensorSurvey, ...]:
     """Looks into every weight of a plain model, without measuring how it packs.
 
     Args:
         plain: A built Keras 3 model that is not a `Compressed` one.
+        guarantees: What to measure besides the guarantees of this package.
     """
     targets = {id(target.variable): target for target in find_targets(plain)}
     owners, uses = list_owners(plain), count_uses(plain)
+    asked = _asked(guarantees)
     tensors = []
     for variable in plain.weights:
         target = targets.get(id(variable))
@@ -232,70 +229,57 @@ def survey_model_tensors(plain: keras.Model) -> tuple[TensorSurvey, ...]:
         if target and matrix.size:
             bits = grid_bits(matrix, kind=kind) or bits
         path = target.path if target else (users[0] if users else variable.path)
-        times = uses.get(id(variable), 1)
-        tensors.append(_tensor(path, value.shape, kind, matrix, bits, times, users))
+        weight = WeightMatrix(path, tuple(value.shape), kind, matrix, bits)
+        tensors.append(_counted(weight, asked, uses=uses.get(id(variable), 1), users=users))
     return tuple(tensors)
 
 
-def _survey_file(path: Path) -> Survey:
-    tensors = survey_file_tensors(path)
-    content = path.read_bytes()
-    return Survey(path.name, tensors, len(content), gzip_bytes([content]))
-
-
-def survey_file_tensors(path: str | os.PathLike[str]) -> tuple[TensorSurvey, ...]:
+def survey_file_tensors(
+    path: str | os.PathLike[str], *, guarantees: Iterable[Guarantee] = ()
+) -> tuple[TensorSurvey, ...]:
     """Looks into every weight of a `.tflite` file, without measuring how it packs.
 
     Args:
         path: The file; the errors are those of `survey`.
+        guarantees: What to measure besides the guarantees of this package.
     """
+    asked = _asked(guarantees)
     tensors = []
-    for weight in read_tflite_weights(path):
-        bits = weight.bits
-        if not weight.has_scale and weight.kind != "other":
-            bits = grid_bits(weight.matrix, kind=weight.kind) or bits
-        tensors.append(
-            _tensor(weight.name, weight.shape, weight.kind, weight.matrix, bits, weight.uses, ())
-        )
+    for each in read_tflite_weights(path):
+        bits = each.bits
+        if not each.has_scale and each.kind != "other":
+            bits = grid_bits(each.matrix, kind=each.kind) or bits
+        weight = WeightMatrix(each.name, tuple(each.shape), each.kind, each.matrix, bits)
+        tensors.append(_counted(weight, asked, uses=each.uses, users=()))
     return tuple(tensors)
 
 
-def _tensor(
-    path: str,
-    shape: tuple[int, ...],
-    kind: str,
-    matrix: np.ndarray,
-    bits: int,
+def _asked(guarantees: Iterable[Guarantee]) -> tuple[Guarantee, ...]:
+    return tuple(dict.fromkeys((*_BUILT_IN, *guarantees)))
+
+
+def _counted(
+    weight: WeightMatrix,
+    guarantees: Iterable[Guarantee],
+    *,
     uses: int,
     users: tuple[str, ...],
 ) -> TensorSurvey:
-    channels = matrix if kind != "embedding" else matrix.T
+    measured = {each: Measurement(each.measure(weight), each.holds(weight)) for each in guarantees}
     return TensorSurvey(
-        path=path,
-        shape=tuple(shape),
-        kind=kind,
-        parameters=matrix.size,
-        nonzero=int(np.count_nonzero(matrix)),
-        unique=int(np.unique(matrix).size),
-        unique_per_channel=_most_unique(channels),
-        bits=bits,
-        nonzero_of_4=_most_of_4(channels),
+        path=weight.path,
+        shape=weight.shape,
+        kind=weight.kind,
+        parameters=weight.matrix.size,
+        nonzero=weight.nonzero,
+        unique=weight.unique,
+        unique_per_channel=weight.unique_per_channel,
+        bits=weight.bits,
+        nonzero_of_4=weight.nonzero_of_4,
         uses=uses,
         users=users,
+        measured=measured,
     )
-
-
-def _most_unique(channels: np.ndarray) -> int:
-    """Counts the distinct values in each column and returns the largest count."""
-    ordered = np.sort(channels, axis=0)
-    return int((ordered[1:] != ordered[:-1]).sum(axis=0).max(initial=0)) + 1
-
-
-def _most_of_4(channels: np.ndarray) -> int | None:
-    if not channels.size or len(channels) % 4:
-        return None
-    groups = channels.reshape(len(channels) // 4, 4, -1)
-    return int(np.count_nonzero(groups, axis=1).max())
 
 
 def _short(path: str) -> str:

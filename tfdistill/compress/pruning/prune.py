@@ -19,13 +19,35 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdistill.arguments import check_int
 from tfdistill.compress.compressed_model import Compressed, append
+from tfdistill.compress.guarantees import Guarantee
 from tfdistill.compress.pruning import masks
-from tfdistill.compress.technique import WeightSlot, WeightTransform, move_if
+from tfdistill.compress.technique import (
+    StateOwner,
+    WeightState,
+    WeightTransform,
+    conditional_assign,
+)
 from tfdistill.introspection.backend import full_name, tfmot
 from tfdistill.introspection.weights import Patterns, Target
 
-__all__ = ["Prune", "PruneSlot", "PruneSlots", "prune_low_magnitude"]
+__all__ = ["Prune", "SPARSITY", "TWO_OF_FOUR", "prune_low_magnitude"]
+
+SPARSITY = Guarantee(
+    "sparsity",
+    unit="nonzero",
+    measure=lambda weight: weight.nonzero,
+    limit=lambda weight: weight.matrix.size - 1,
+    survives=frozenset({"zeroing", "rounding", "sharing"}),
+)
+TWO_OF_FOUR = Guarantee(
+    "2:4 pattern",
+    unit="nonzero of 4",
+    measure=lambda weight: 4 if weight.nonzero_of_4 is None else weight.nonzero_of_4,
+    limit=2,
+    survives=frozenset({"zeroing", "rounding", "sharing"}),
+)
 
 
 def prune_low_magnitude(
@@ -59,7 +81,7 @@ def prune_low_magnitude(
             replaces `sparsity` and `steps`.
         include: Globs over layer paths to prune; None takes all kernels and embeddings.
         exclude: Globs over layer paths to leave alone.
-        scope: "tensor" gives each tensor the promised sparsity; "global" takes one threshold
+        scope: "tensor" gives each tensor the sparsity asked for; "global" takes one threshold
             over all of them, so that tensors of small weights lose more.
         pattern: (N, M) keeps N of each M neighbors and sets `sparsity` to 1 − N/M. The neighbors
             are inputs of one output, in an embedding entries of one row: those that lie side by
@@ -113,9 +135,6 @@ def prune_low_magnitude(
 class Prune(WeightTransform):
     """Magnitude pruning as one step of a recipe; see `prune_low_magnitude` for the arguments."""
 
-    promises = "sparsity"
-    keeps = frozenset({"sparsity", "clusters_with_zero"})
-
     def __init__(
         self,
         *,
@@ -132,16 +151,27 @@ class Prune(WeightTransform):
         begin_step: int = 0,
     ) -> None:
         super().__init__(include=include, exclude=exclude, begin_step=begin_step)
-        self.pattern = check_pattern(pattern)
-        self.block_size = check_block_size(block_size, pattern=self.pattern)
-        self.block_pooling_type = check_pooling(block_pooling_type)
-        self.scope = check_scope(scope)
-        self.regrow = check_regrow(regrow)
+        self.pattern = _check_pattern(pattern)
+        self.block_size = _check_block_size(block_size, pattern=self.pattern)
+        self.block_pooling_type = _check_pooling(block_pooling_type)
+        self.scope = _check_scope(scope)
+        if not isinstance(regrow, bool):
+            raise TypeError(
+                f"`regrow` must be True or False. Received: regrow={regrow!r}. "
+                "False sets removed weights to zero after each optimizer step."
+            )
+        self.regrow = regrow
+        self.guarantees = (SPARSITY, TWO_OF_FOUR) if self.pattern == (2, 4) else (SPARSITY,)
         if isinstance(pruning_schedule, dict):
             pruning_schedule = _schedule_from_config(pruning_schedule)
         if pruning_schedule is None:
-            sparsity = check_sparsity(sparsity, pattern=self.pattern)
-            check_steps(steps)
+            sparsity = _check_sparsity(sparsity, pattern=self.pattern)
+            steps = check_int(
+                steps,
+                argument="steps",
+                at_least=1,
+                hint="Epochs times batches per epoch is the number of training steps.",
+            )
             pruning_schedule = tfmot().sparsity.keras.PolynomialDecay(
                 initial_sparsity=0.0,
                 final_sparsity=sparsity,
@@ -156,7 +186,11 @@ class Prune(WeightTransform):
                 "Use tfmot.sparsity.keras.PolynomialDecay or ConstantSparsity."
             )
         self.schedule = pruning_schedule
-        check_schedule(self.target_sparsity, pattern=self.pattern)
+        _check_schedule(self.target_sparsity, pattern=self.pattern)
+
+    def preserves(self, guarantee: Guarantee) -> bool:
+        """Says whether a guarantee outlasts that weights are set to zero."""
+        return "zeroing" in guarantee.survives
 
     @property
     def target_sparsity(self) -> float | None:
@@ -170,17 +204,17 @@ class Prune(WeightTransform):
         end = self.schedule.get_config().get("config", {}).get("end_step", -1)
         return None if end < 0 else self.begin_step + end
 
-    def create(self, owner: Compressed, target: Target) -> WeightSlot:
+    def create(self, owner: StateOwner, target: Target) -> WeightState:
         """Adds the mask and the threshold of one weight to the model."""
         return self.create_all(owner, [target])[0]
 
-    def create_all(self, owner: Compressed, targets: Sequence[Target]) -> list[WeightSlot]:
+    def create_all(self, owner: StateOwner, targets: Sequence[Target]) -> list[WeightState]:
         """Adds the masks and thresholds of all weights, which move together."""
         if self.pattern is not None:
-            check_divides(self.pattern, targets)
-        slots = [PruneSlot(self, owner, target) for target in targets]
-        slots[0].together = PruneSlots(self, owner, slots)
-        return list(slots)
+            _check_divides(self.pattern, targets)
+        states = [_PruneState(self, owner, target) for target in targets]
+        states[0].together = _MaskGroup(self, owner, states)
+        return list(states)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments, the schedule in place of `sparsity` and `steps`."""
@@ -210,7 +244,7 @@ def _schedule_from_config(config: dict[str, Any]) -> Any:
 Pair = tuple[int, int]
 
 
-def check_sparsity(sparsity: object, *, pattern: Pair | None) -> float:
+def _check_sparsity(sparsity: object, *, pattern: Pair | None) -> float:
     """Returns the sparsity to reach, which an N:M pattern decides; refuses percentages."""
     if isinstance(sparsity, bool) or not isinstance(sparsity, numbers.Real):
         raise TypeError(
@@ -234,7 +268,7 @@ def check_sparsity(sparsity: object, *, pattern: Pair | None) -> float:
     return own
 
 
-def check_schedule(target_sparsity: float | None, *, pattern: Pair | None) -> None:
+def _check_schedule(target_sparsity: float | None, *, pattern: Pair | None) -> None:
     """Refuses a schedule that ends with another sparsity than the pattern."""
     if pattern is None or target_sparsity is None:
         return
@@ -246,16 +280,7 @@ def check_schedule(target_sparsity: float | None, *, pattern: Pair | None) -> No
         )
 
 
-def check_steps(steps: object) -> None:
-    """Refuses what is no positive int."""
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral) or steps < 1:
-        raise ValueError(
-            f"`steps` must be an int of at least 1. Received: steps={steps!r}. "
-            "Epochs times batches per epoch is the number of training steps."
-        )
-
-
-def check_pattern(pattern: object) -> Pair | None:
+def _check_pattern(pattern: object) -> Pair | None:
     """Returns the pattern as a tuple; refuses what is no N of M."""
     if pattern is None:
         return None
@@ -268,7 +293,7 @@ def check_pattern(pattern: object) -> Pair | None:
     return pair
 
 
-def check_block_size(block_size: object, *, pattern: Pair | None) -> Pair:
+def _check_block_size(block_size: object, *, pattern: Pair | None) -> Pair:
     """Returns the block's height and width; refuses others, and blocks with a pattern."""
     pair = _pair(block_size)
     if pair is None or min(pair) < 1:
@@ -284,7 +309,7 @@ def check_block_size(block_size: object, *, pattern: Pair | None) -> Pair:
     return pair
 
 
-def check_pooling(block_pooling_type: object) -> str:
+def _check_pooling(block_pooling_type: object) -> str:
     """Returns the pooling; refuses others than TF-MOT's two."""
     if block_pooling_type not in ("AVG", "MAX"):
         raise ValueError(
@@ -294,7 +319,7 @@ def check_pooling(block_pooling_type: object) -> str:
     return str(block_pooling_type)
 
 
-def check_scope(scope: object) -> str:
+def _check_scope(scope: object) -> str:
     """Returns the scope; refuses others than the two."""
     if scope not in ("tensor", "global"):
         raise ValueError(
@@ -304,20 +329,10 @@ def check_scope(scope: object) -> str:
     return str(scope)
 
 
-def check_regrow(regrow: object) -> bool:
-    """Returns the flag; refuses what is none."""
-    if not isinstance(regrow, bool):
-        raise TypeError(
-            f"`regrow` must be True or False. Received: regrow={regrow!r}. "
-            "False sets removed weights to zero after each optimizer step."
-        )
-    return regrow
-
-
-def check_divides(pattern: Pair, targets: Sequence[Target]) -> None:
+def _check_divides(pattern: Pair, targets: Sequence[Target]) -> None:
     """Refuses weights whose neighbors cannot be divided into groups of M."""
     for target in targets:
-        axis = pattern_axis(target)
+        axis = _pattern_axis(target)
         length = target.matrix_shape[axis]
         if length % pattern[1]:
             side = "width" if axis else "input axis"
@@ -337,7 +352,7 @@ def _pair(value: object) -> Pair | None:
     return int(value[0]), int(value[1])
 
 
-class PruneSlot(WeightSlot):
+class _PruneState(WeightState):
     """Mask and threshold of one weight.
 
     Args:
@@ -346,17 +361,17 @@ class PruneSlot(WeightSlot):
         target: The weight.
     """
 
-    def __init__(self, transform: Prune, owner: Compressed, target: Target) -> None:
+    def __init__(self, transform: Prune, owner: StateOwner, target: Target) -> None:
         super().__init__(transform, target)
         self.mask = owner.add_state(target, "mask", shape=target.variable.shape, initial=1.0)
         self.threshold = owner.add_state(target, "threshold", shape=(), initial=0.0)
         # Taken here, as the weight is, where no autocast scope hides them.
         self._mask: tf.Variable = self.mask.value
         self._threshold: tf.Variable = self.threshold.value
-        self.together: PruneSlots | None = None  # the first slot of a transform moves them all
+        self.together: _MaskGroup | None = None  # the first state of a transform moves them all
 
     @property
-    def state(self) -> dict[str, keras.Variable]:
+    def variables(self) -> dict[str, keras.Variable]:
         """The mask and the threshold."""
         return {"mask": self.mask, "threshold": self.threshold}
 
@@ -364,14 +379,14 @@ class PruneSlot(WeightSlot):
         """Moves the masks, if it is their turn, and masks the weight."""
         if self.together is not None:
             self.together.update()
-        self.remask()
+        self.reapply_mask()
 
     def after_update(self) -> None:
         """Masks the weight again, unless it may regrow."""
         if not self.transform.regrow:
-            self.remask()
+            self.reapply_mask()
 
-    def remask(self) -> None:
+    def reapply_mask(self) -> None:
         """Assigns the masked weight."""
         self.weight.assign(self.weight * self._mask)
 
@@ -386,7 +401,7 @@ class PruneSlot(WeightSlot):
         matrix = self.target.to_matrix(tf.cast(self.weight, tf.float32))
         if self.transform.pattern is not None:
             n, m = self.transform.pattern
-            return masks.n_of_m_scores(matrix, n=n, m=m, axis=pattern_axis(self.target))
+            return masks.n_of_m_scores(matrix, n=n, m=m, axis=_pattern_axis(self.target))
         block_size, pooling = self.transform.block_size, self.transform.block_pooling_type
         return masks.block_scores(matrix, block_size=block_size, pooling=pooling)
 
@@ -406,32 +421,32 @@ class PruneSlot(WeightSlot):
         matrix = self.target.to_matrix(value)
         return masks.block_scores(matrix, block_size=block_size, pooling="MAX").numpy() == 0
 
-    def shortfall(self) -> str | None:
+    def unmet_target(self) -> str | None:
         """Says how much of the sparsity is missing, or None."""
         if self.transform.scope == "global":
-            return self.together.shortfall() if self.together is not None else None
+            return self.together.unmet_target() if self.together is not None else None
         return _missing(self.transform, [self])
 
 
-class PruneSlots:
+class _MaskGroup:
     """The weights of one pruning transform in one model, which move together.
 
     Args:
         transform: The technique.
         owner: The model.
-        slots: Its weights.
+        states: Its weights.
     """
 
-    def __init__(self, transform: Prune, owner: Compressed, slots: list[PruneSlot]) -> None:
+    def __init__(self, transform: Prune, owner: StateOwner, states: list[_PruneState]) -> None:
         self.transform = transform
-        self.slots = slots
+        self.states = states
         self._step: tf.Variable = owner.step.value
 
     def update(self) -> None:
         """Moves all masks if it is the schedule's turn."""
         turn, sparsity = self.transform.schedule(self._step - self.transform.begin_step)
         # One condition for all weights, because each has a price of its own.
-        move_if(turn, lambda: self.move(tf.cast(sparsity, tf.float32)))
+        conditional_assign(turn, lambda: self.move(tf.cast(sparsity, tf.float32)))
 
     def move(self, sparsity: tf.Tensor) -> None:
         """Sets all masks from the current weights.
@@ -439,7 +454,7 @@ class PruneSlots:
         Args:
             sparsity: Share of units to remove, float32 scalar.
         """
-        scores = [slot.scores() for slot in self.slots]
+        scores = [state.scores() for state in self.states]
         if self.transform.scope == "global":
             everything = tf.concat([tf.reshape(one, [-1]) for one in scores], axis=0)
             common = masks.threshold_at(everything, self._kept(everything.shape[0], sparsity))
@@ -449,12 +464,12 @@ class PruneSlots:
             units = [tf.reshape(one, [-1]) for one in scores]
             kept = [self._kept(one.shape[0], sparsity) for one in units]
             thresholds = [masks.threshold_at(*pair) for pair in zip(units, kept, strict=True)]
-        for slot, score, threshold in zip(self.slots, scores, thresholds, strict=True):
-            slot.move(score, threshold)
+        for state, score, threshold in zip(self.states, scores, thresholds, strict=True):
+            state.move(score, threshold)
 
-    def shortfall(self) -> str | None:
+    def unmet_target(self) -> str | None:
         """Says what all of them together lack."""
-        return _missing(self.transform, self.slots)
+        return _missing(self.transform, self.states)
 
     def _kept(self, size: int, sparsity: tf.Tensor) -> tf.Tensor:
         if self.transform.pattern is None:
@@ -463,7 +478,7 @@ class PruneSlots:
         return masks.n_of_m_kept_count(size, sparsity, n=n, m=m)
 
 
-def pattern_axis(target: Target) -> int:
+def _pattern_axis(target: Target) -> int:
     """Returns the axis of the 2-D view along which a group of an N:M pattern lies.
 
     It is the axis whose entries are neighbors in a TFLite file: the inputs of a kernel, which is
@@ -472,14 +487,14 @@ def pattern_axis(target: Target) -> int:
     return 1 if target.kind == "embedding" else 0
 
 
-def _missing(transform: Prune, slots: list[PruneSlot]) -> str | None:
-    """Compares the share of removed units with what was promised."""
-    removed = np.concatenate([slot.removed().ravel() for slot in slots])
-    reached, promised = float(np.mean(removed)), transform.target_sparsity
+def _missing(transform: Prune, states: list[_PruneState]) -> str | None:
+    """Compares the share of removed units with the target."""
+    removed = np.concatenate([state.removed().ravel() for state in states])
+    reached, target = float(np.mean(removed)), transform.target_sparsity
     # TF-MOT rounds to whole units and keeps one; its last update may fall short of the end. A
     # pattern is reached in every group or not at all.
-    slack = 1e-9 if transform.pattern is not None else len(slots) / removed.size + 1e-3
-    if promised is None or reached >= promised - slack:
+    slack = 1e-9 if transform.pattern is not None else len(states) / removed.size + 1e-3
+    if target is None or reached >= target - slack:
         return None
-    name = slots[0].target.path if len(slots) == 1 else f"{len(slots)} weights"
-    return f"{name}: sparsity {reached:.3f} of {promised:.3f}"
+    name = states[0].target.path if len(states) == 1 else f"{len(states)} weights"
+    return f"{name}: sparsity {reached:.3f} of {target:.3f}"

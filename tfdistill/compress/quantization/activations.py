@@ -17,15 +17,13 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfdistill.compress.technique import StateOwner
 from tfdistill.introspection.weights import Target
-
-if TYPE_CHECKING:
-    from tfdistill.compress.compressed_model import Compressed
 
 __all__ = ["ActivationRange", "RULES", "moved_range", "watch_activations"]
 
@@ -78,7 +76,7 @@ class ActivationRange:
         rule: "moving_average" or "last_value".
     """
 
-    def __init__(self, owner: Compressed, target: Target, name: str, *, rule: str) -> None:
+    def __init__(self, owner: StateOwner, target: Target, name: str, *, rule: str) -> None:
         self._rule = rule
         self.state = {
             f"{name}_{end}": owner.add_state(
@@ -128,7 +126,7 @@ class ActivationRange:
         return tf.cast(rounded, activations.dtype)
 
 
-def watch_activations(owner: Compressed, target: Target, *, rule: str) -> list[ActivationRange]:
+def watch_activations(owner: StateOwner, target: Target, *, rule: str) -> list[ActivationRange]:
     """Puts a range at the inputs of the layers that have a weight, and stores it in the model.
 
     The queries, keys and values of an attention layer are also rounded as they leave their

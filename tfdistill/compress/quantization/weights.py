@@ -3,7 +3,7 @@
 A weight is rounded to a symmetric integer grid in the forward pass, and its gradient goes
 through as if it had not been (straight-through estimator). Kernels have one scale for each
 output channel, embedding tables one for the tensor at 8 bits and one for each row (or some
-neighboring rows, `rows_per_scale`) at 4: this is what the converter writes, so the exported
+neighboring rows, `group_size`) at 4: this is what the converter writes, so the exported
 integers are the trained ones.
 """
 
@@ -15,15 +15,31 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfdistill.compress.compressed_model import Compressed, append
+from tfdistill.compress.guarantees import Guarantee, WeightMatrix
 from tfdistill.compress.quantization.activations import RULES, ActivationRange, watch_activations
 from tfdistill.compress.quantization.row_groups import GROUPS, can_group, group_rows, ungroup_rows
-from tfdistill.compress.technique import WeightSlot, WeightTransform
+from tfdistill.compress.technique import StateOwner, WeightState, WeightTransform
 from tfdistill.introspection.weights import Patterns, Target
 
-__all__ = ["Quantize", "fake_quantize", "fake_quantize_in_training", "quantize_aware"]
+__all__ = ["GRID", "Quantize", "fake_quantize", "fake_quantize_in_training", "quantize_aware"]
+
+GRID = Guarantee(
+    "grid",
+    unit="bits",
+    measure=lambda weight: weight.bits,
+    limit=lambda weight: 0 if weight.kind == "other" or _is_on_every_grid(weight) else 8,
+)
+
+
+def _is_on_every_grid(weight: WeightMatrix) -> bool:
+    """Says whether all values are −w, 0 or w, as in a kernel of zeros or an identity."""
+    magnitudes = np.abs(weight.matrix.astype(np.float64))
+    largest = magnitudes.max(axis=0 if weight.kind == "kernel" else None, initial=0.0)
+    return bool(((magnitudes == 0) | (magnitudes == largest)).all())
 
 
 def quantize_aware(
@@ -31,7 +47,7 @@ def quantize_aware(
     *,
     bits: int = 8,
     activations: str | None = None,
-    rows_per_scale: int = 1,
+    group_size: int = 1,
     include: Patterns = None,
     exclude: Patterns = None,
 ) -> Compressed:
@@ -52,7 +68,7 @@ def quantize_aware(
         bits: 8 or 4, of the weights.
         activations: None, "moving_average" (a slow average of the batches' ranges) or
             "last_value" (the range of the last batch), for 8-bit activations.
-        rows_per_scale: Neighboring rows of a 4-bit table that share a scale: 1, 2, 4, 8 or 16.
+        group_size: Neighboring rows of a 4-bit table that share a scale: 1, 2, 4, 8 or 16.
             In the file a scale costs 12 bytes, so narrow tables gain by more than 1. A table that
             is the output layer too keeps one for each row.
         include: Globs over layer paths to quantize; None takes all kernels and embeddings.
@@ -63,7 +79,7 @@ def quantize_aware(
 
     Raises:
         TypeError: If `model` is not a Keras 3 model.
-        ValueError: If `bits` is neither 8 nor 4, `activations` or `rows_per_scale` is unknown,
+        ValueError: If `bits` is neither 8 nor 4, `activations` or `group_size` is unknown,
             or a glob matches nothing.
 
     Example:
@@ -80,7 +96,7 @@ def quantize_aware(
     transform = Quantize(
         bits=bits,
         activations=activations,
-        rows_per_scale=rows_per_scale,
+        group_size=group_size,
         include=include,
         exclude=exclude,
     )
@@ -165,15 +181,14 @@ def _scale(largest: tf.Tensor, *, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
 class Quantize(WeightTransform):
     """Weight quantization as one step of a recipe; see `quantize_aware` for the arguments."""
 
-    promises = "grid"
-    keeps = frozenset({"sparsity", "clusters", "clusters_with_zero"})
+    guarantees = (GRID,)
 
     def __init__(
         self,
         *,
         bits: int = 8,
         activations: str | None = None,
-        rows_per_scale: int = 1,
+        group_size: int = 1,
         include: Patterns = None,
         exclude: Patterns = None,
         begin_step: int = 0,
@@ -189,36 +204,46 @@ class Quantize(WeightTransform):
                 f"`activations` must be None or one of {RULES}. Received: activations="
                 f"{activations!r}. It says how the ranges of activations follow the batches."
             )
-        if isinstance(rows_per_scale, bool) or rows_per_scale not in (
-            GROUPS if bits == 4 else (1,)
-        ):
+        if isinstance(group_size, bool) or group_size not in (GROUPS if bits == 4 else (1,)):
             raise ValueError(
-                f"`rows_per_scale` must be one of {GROUPS} at 4 bits and 1 at 8. Received: "
-                f"rows_per_scale={rows_per_scale!r} with bits={bits!r}. At 8 bits a table has one "
+                f"`group_size` must be one of {GROUPS} at 4 bits and 1 at 8. Received: "
+                f"group_size={group_size!r} with bits={bits!r}. At 8 bits a table has one "
                 "scale in all."
             )
         self.bits = int(bits)
         self.activations = activations
-        self.rows_per_scale = int(rows_per_scale)
+        self.group_size = int(group_size)
 
-    def create(self, owner: Compressed, target: Target) -> WeightSlot:
+    def preserves(self, guarantee: Guarantee) -> bool:
+        """Says whether a guarantee outlasts that weights are rounded to a symmetric grid."""
+        return "rounding" in guarantee.survives
+
+    def create(self, owner: StateOwner, target: Target) -> WeightState:
         """Adds the range of one weight to the model."""
-        return _QuantizeSlot(self, owner, target)
+        return _QuantizeState(self, owner, target)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the width, what goes with it, and the globs."""
         own = {
             "bits": self.bits,
             "activations": self.activations,
-            "rows_per_scale": self.rows_per_scale,
+            "group_size": self.group_size,
         }
         return {**super().get_config(), **own}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Quantize:
+        """Rebuilds the transform from its config, which files have under an older name as well."""
+        config = dict(config)
+        if "rows_per_scale" in config:
+            config["group_size"] = config.pop("rows_per_scale")
+        return cls(**config)
 
-class _QuantizeSlot(WeightSlot):
+
+class _QuantizeState(WeightState):
     """Range of one weight at the last training step, as TF-MOT's `LastValueQuantizer` has it."""
 
-    def __init__(self, transform: Quantize, owner: Compressed, target: Target) -> None:
+    def __init__(self, transform: Quantize, owner: StateOwner, target: Target) -> None:
         super().__init__(transform, target)
         self._bits = transform.bits
         self._axis: int | None = 1
@@ -242,11 +267,12 @@ class _QuantizeSlot(WeightSlot):
             self._activations = watch_activations(owner, target, rule=transform.activations)
 
     @property
-    def state(self) -> dict[str, keras.Variable]:
-        state = dict(self._ranges)
+    def variables(self) -> dict[str, keras.Variable]:
+        """The range, and those of the activations."""
+        variables = dict(self._ranges)
         for each in self._activations:
-            state.update(each.state)
-        return state
+            variables.update(each.state)
+        return variables
 
     @contextlib.contextmanager
     def around_call(self, *, training: bool, begun: tf.Tensor | bool) -> Iterator[None]:
@@ -278,4 +304,4 @@ def _rows_of(transform: Quantize, student: keras.Model, target: Target) -> int:
         for layer in student._flatten_layers()
         if getattr(layer, "embeddings", None) is target.variable
     ]
-    return transform.rows_per_scale if all(can_group(layer) for layer in owners) else 1
+    return transform.group_size if all(can_group(layer) for layer in owners) else 1

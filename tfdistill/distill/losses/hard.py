@@ -1,4 +1,4 @@
-"""The hard half of distillation: which Keras loss fits the labels, and what it must refuse.
+"""The task loss (`hard_loss`): which Keras loss fits the labels, and what it must refuse.
 
 Students return logits. A Keras loss named by a string assumes probabilities, which trains on
 nonsense without a word, so strings are read as "from logits" here and finished probabilities
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["LabelLoss", "is_sparse", "resolve"]
+__all__ = ["LabelLoss", "is_sparse", "resolve_task_loss"]
 
 _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
 
@@ -25,7 +25,7 @@ class LabelLoss(keras.losses.Loss):
 
     Integer labels of shape `[...]` take `sparse_categorical_crossentropy`, one-hot or soft
     labels of shape `[..., C]` take `categorical_crossentropy`, each exactly as `fit` calls it.
-    A one-hot row of zeros is an example without a label: its hard loss and gradient are 0.
+    A one-hot row of zeros is an example without a label: its loss and gradient are 0.
 
     Args:
         ignore_class: Integer label that carries no loss (padding, usually -100 or 0), or None.
@@ -83,7 +83,7 @@ def is_sparse(labels: tf.Tensor, logits: tf.Tensor) -> bool:
     )
 
 
-def resolve(
+def resolve_task_loss(
     loss: keras.losses.Loss | str | None, *, ignore_class: int | None
 ) -> tuple[keras.losses.Loss, int | None]:
     """Turns the `loss=` of `compile` into a Keras loss on logits and its ignored class.
@@ -93,14 +93,14 @@ def resolve(
         ignore_class: As given to `compile`.
 
     Returns:
-        The loss object and the class that both halves of the loss leave out.
+        The loss object and the class that neither the task loss nor the distillation loss counts.
 
     Raises:
         TypeError: If `loss` is something else, or `ignore_class` no integer.
         ValueError: If the loss expects probabilities or does not go with `ignore_class`.
 
     Example:
-        >>> loss, ignored = resolve("sparse_categorical_crossentropy", ignore_class=-100)
+        >>> loss, ignored = resolve_task_loss("sparse_categorical_crossentropy", ignore_class=-100)
         >>> loss.ignore_class, ignored
         (-100, -100)
     """
@@ -123,7 +123,7 @@ def resolve(
         raise ValueError(
             "`ignore_class` must be None with a loss function of your own. Received: "
             f"ignore_class={ignore_class!r}. Leave the class out in the function, and give the "
-            "soft half a sample_weight of 0 there."
+            "distillation loss a sample_weight of 0 there."
         )
     return loss, None
 

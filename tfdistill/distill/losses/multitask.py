@@ -19,7 +19,7 @@ __all__ = ["DistilledLoss", "pack_targets"]
 
 
 def pack_targets(labels: np.ndarray, teacher_logits: np.ndarray) -> np.ndarray:
-    """Puts labels and a teacher's answers into one array, which is what Keras takes per head.
+    """Puts labels and teacher logits into one array, which is what Keras takes per head.
 
     Args:
         labels: Class numbers, int array `[...]`.

@@ -1,12 +1,9 @@
-"""The soft half of distillation: what compares the student with the teacher.
+"""The distillation loss (`soft_loss`): compares the student's logits with the teacher's.
 
-A name of `tfdistill.losses`, a function of the same signature, or a loss of `keras.distillation`
-as it is. The first two give one loss per example or token, which can be masked and weighted;
-Keras' own gives one number for the batch, and is refused where it could not be.
-
-How losses per example or token become one number: what counts, and with which weight.
-
-How much the labels and the teacher weigh: alpha, checked and applied.
+It is a name of `tfdistill.losses`, a function of the same signature, or a loss of
+`keras.distillation`. The first two give one loss per example or token, which can be masked and
+weighted before the mean is taken; Keras' own gives one number for the batch, and is refused where a
+mask or weights are given. `alpha` weighs the task loss against the distillation loss.
 """
 
 from __future__ import annotations
@@ -25,13 +22,13 @@ from tfdistill.distill.losses import logits
 __all__ = [
     "KerasDistillationLoss",
     "check_alpha",
-    "distillation_loss",
     "from_config",
     "like",
     "masked_mean",
-    "mean_loss",
-    "resolve",
+    "mean_distillation_loss",
+    "resolve_distillation_loss",
     "to_config",
+    "weighted_loss",
 ]
 
 SoftLoss = Callable[..., tf.Tensor]
@@ -78,7 +75,7 @@ class KerasDistillationLoss:
         return self.loss.compute_loss(teacher_logits, student_logits)
 
 
-def resolve(soft_loss: Any) -> SoftLoss:
+def resolve_distillation_loss(soft_loss: Any) -> SoftLoss:
     """Turns the `soft_loss=` of `compile` into a function of both logits and the temperature.
 
     Args:
@@ -96,7 +93,7 @@ def resolve(soft_loss: Any) -> SoftLoss:
     return logits.by_name(soft_loss)
 
 
-def mean_loss(
+def mean_distillation_loss(
     soft_loss: SoftLoss,
     teacher_logits: tf.Tensor,
     student_logits: tf.Tensor,
@@ -106,13 +103,13 @@ def mean_loss(
     ignore_class: int | None = None,
     sample_weight: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Computes the soft half of the loss, masked and weighted as the hard one is.
+    """Computes the distillation loss of a batch, masked and weighted as the task loss is.
 
     What counts is what the student's `_keras_mask` and `ignore_class` leave: Σ m · w · ℓ /
     max(Σ m, 1). Under a `tf.distribute` strategy it is divided by the number of replicas.
 
     Args:
-        soft_loss: What `resolve` returned.
+        soft_loss: What `resolve_distillation_loss` returned.
         teacher_logits: Float tensor `[..., C]`.
         student_logits: Float tensor of the same shape.
         temperature: Softening T, scalar.
@@ -129,8 +126,9 @@ def mean_loss(
     Example:
         >>> from tfdistill import losses
         >>> logits = tf.math.log([[1.0, 3.0], [1.0, 1.0]])
-        >>> float(mean_loss(losses.forward_kl, logits, tf.zeros([2, 2]), temperature=1.0,
-        ...                 labels=tf.constant([-1, 0]), ignore_class=-1))
+        >>> float(mean_distillation_loss(
+        ...     losses.forward_kl, logits, tf.zeros([2, 2]), temperature=1.0,
+        ...     labels=tf.constant([-1, 0]), ignore_class=-1))
         0.0
     """
     values = soft_loss(teacher_logits, student_logits, temperature=temperature)
@@ -146,10 +144,10 @@ def mean_loss(
 
 
 def to_config(soft_loss: SoftLoss) -> dict[str, Any]:
-    """Describes a resolved soft loss for a `.keras` file, without storing code.
+    """Describes a resolved distillation loss for a `.keras` file, without storing code.
 
     Args:
-        soft_loss: What `resolve` returned.
+        soft_loss: What `resolve_distillation_loss` returned.
 
     Returns:
         A dict of JSON values.
@@ -170,7 +168,7 @@ def to_config(soft_loss: SoftLoss) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Any:
-    """Finds the soft loss that a file describes, a function of the user's by its name.
+    """Finds the distillation loss that a file describes, a function of the user's by its name.
 
     Args:
         config: What `to_config` returned.
@@ -259,29 +257,29 @@ def like(tensor: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tensor
 
 
-def distillation_loss(hard: tf.Tensor, soft: tf.Tensor, *, alpha: tf.Tensor) -> tf.Tensor:
-    """Weighs labels against the teacher: alpha · hard + (1 − alpha) · soft.
+def weighted_loss(task: tf.Tensor, distillation: tf.Tensor, *, alpha: tf.Tensor) -> tf.Tensor:
+    """Weighs labels against the teacher: alpha · task + (1 − alpha) · distillation.
 
     Args:
-        hard: Loss on the labels, scalar.
-        soft: Loss against the teacher, scalar, T² included.
+        task: Loss on the labels, scalar.
+        distillation: Loss against the teacher, scalar, T² included.
         alpha: Weight of the labels, scalar in [0, 1]. 1 is plain training.
 
     Returns:
         The loss to minimize, scalar.
 
     Example:
-        >>> float(distillation_loss(tf.constant(2.0), tf.constant(4.0), alpha=0.25))
+        >>> float(weighted_loss(tf.constant(2.0), tf.constant(4.0), alpha=0.25))
         3.5
     """
-    return alpha * hard + (1.0 - alpha) * soft
+    return alpha * task + (1.0 - alpha) * distillation
 
 
 def check_alpha(alpha: object) -> None:
     """Refuses an alpha that is not a share.
 
     Args:
-        alpha: Weight of the hard loss.
+        alpha: Weight of the task loss.
 
     Raises:
         TypeError: If `alpha` is not a number.

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdistill.compress.quantization.row_groups import can_group, group_rows, rows_per_scale
+from tfdistill.compress.quantization.row_groups import can_group, group_rows, group_size_of
 from tfdistill.export.convert.quantizer import quantize_weights
 
 __all__ = ["reading_by_lookup", "to_four_bits"]
@@ -61,7 +61,7 @@ def _lookup_call(layer: keras.layers.Embedding) -> Callable[..., Any]:
     original = layer.call
     rows = 1
     if can_group(layer):
-        rows = rows_per_scale(keras.ops.convert_to_numpy(layer.embeddings)) or 1
+        rows = group_size_of(keras.ops.convert_to_numpy(layer.embeddings)) or 1
 
     @tf.function(experimental_implements="embedding_matmul", autograph=False)
     def lookup(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.compress.quantization.row_groups import rows_per_scale
+from tfdistill.compress.quantization.row_groups import group_size_of
 from tfdistill.export.convert.quiet import quiet
 from tfdistill.introspection.weights import Target, find_targets
 
@@ -102,7 +102,7 @@ def _large_kernels(model: keras.Model) -> list[Target]:
 
 def _is_on_grid(target: Target) -> bool:
     matrix = keras.ops.convert_to_numpy(target.variable).reshape(target.matrix_shape)
-    return rows_per_scale(matrix.T) is not None
+    return group_size_of(matrix.T) is not None
 
 
 def quantize_weights(

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from tfdistill import quantize_aware, save_bundle, strip, to_tflite
-from tfdistill.compress.inspection.guarantees import check_file
+from tfdistill.compress.inspection.verification import verify_file
 
 RNG = np.random.default_rng(3)
 
@@ -28,7 +28,7 @@ def test_four_bits_in_a_file_of_eight_are_refused_and_nothing_is_left_behind(tmp
     model = quantize_aware(network(), bits=4)
     expected = (
         r"must keep what the model was compressed to\. Received: quantize='dynamic' and "
-        r"wide/kernel: 4 bits → 8\. .* check_survival=False"
+        r"wide/kernel: 4 bits → 8\. .* verify_compression=False"
     )
     with pytest.raises(RuntimeError, match=expected):
         to_tflite(model, tmp_path / "m.tflite")
@@ -41,7 +41,9 @@ def test_they_pass_where_the_file_holds_them_and_where_they_are_given_up(
 ):
     model = quantize_aware(network(), bits=4)
 
-    assert to_tflite(model, tmp_path / "m.tflite", quantize=mode, check_survival=allowed).exists()
+    assert to_tflite(
+        model, tmp_path / "m.tflite", quantize=mode, verify_compression=allowed
+    ).exists()
 
 
 def test_a_bundle_is_refused_for_the_same_reason(tmp_path: Path):
@@ -54,7 +56,7 @@ def test_a_bundle_is_refused_for_the_same_reason(tmp_path: Path):
     with pytest.raises(RuntimeError, match="words/embeddings: 4 bits → 8"):
         save_bundle(model, tmp_path / "bundle", **settings)
     assert list(tmp_path.iterdir()) == []
-    save_bundle(model, tmp_path / "bundle", **settings, check_survival=False)
+    save_bundle(model, tmp_path / "bundle", **settings, verify_compression=False)
 
 
 def test_zeros_that_a_file_does_not_have_are_missed(tmp_path: Path):
@@ -62,7 +64,7 @@ def test_zeros_that_a_file_does_not_have_are_missed(tmp_path: Path):
     path = to_tflite(network(), tmp_path / "m.tflite")
 
     with pytest.raises(RuntimeError, match=r"wide/kernel: 1,1\d\d nonzero → 2,\d\d\d"):
-        check_file(zeros, path, quantize="dynamic")
+        verify_file(zeros, path, quantize="dynamic")
 
 
 @pytest.mark.parametrize("kernel", [np.zeros((48, 48)), np.eye(48)], ids=["zeros", "identity"])

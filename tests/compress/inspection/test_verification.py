@@ -1,4 +1,4 @@
-"""What `check_survival` lets pass and what it names."""
+"""What `verify_compression` lets pass and what it names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfdistill import prune_low_magnitude, quantize_aware, strip, survey, to_tflite
-from tfdistill.compress import check_survival
+from tfdistill.compress import verify_compression
 
 RNG = np.random.default_rng(3)
 
@@ -50,27 +50,27 @@ def trained_on(model: keras.Model) -> keras.Model:
 def test_a_model_keeps_what_it_has_itself():
     model = quantize_aware(pruned(network()))
 
-    assert check_survival(strip(model), model) == survey(model)
+    assert verify_compression(strip(model), model) == survey(model)
 
 
 @pytest.mark.parametrize("mode", [None, "dynamic"])
 def test_zeros_and_grid_survive_the_export(mode: str | None, tmp_path: Path):
     model = strip(quantize_aware(pruned(network())))
 
-    check_survival(model, to_tflite(model, tmp_path / "m.tflite", quantize=mode))
+    verify_compression(model, to_tflite(model, tmp_path / "m.tflite", quantize=mode))
 
 
 def test_quantization_after_pruning_keeps_the_zeros():
     before = pruned(network())
 
-    check_survival(before, strip(quantize_aware(before)))
+    verify_compression(before, strip(quantize_aware(before)))
 
 
 def test_plain_training_loses_the_zeros_and_is_told():
     before = pruned(network())
 
     with pytest.raises(RuntimeError, match="first/kernel: 1,152 nonzero → 2,304"):
-        check_survival(before, trained_on(before))
+        verify_compression(before, trained_on(before))
 
 
 def test_a_file_of_the_wrong_model_is_told_by_size(tmp_path: Path):
@@ -78,28 +78,28 @@ def test_a_file_of_the_wrong_model_is_told_by_size(tmp_path: Path):
     path = to_tflite(dense, tmp_path / "m.tflite", quantize=None)
 
     with pytest.raises(RuntimeError, match=r"first/kernel \(one of 2 of its size\): 1,152 nonzero"):
-        check_survival(pruned(dense), path)
+        verify_compression(pruned(dense), path)
 
 
 def test_shared_values_are_missed():
     before = network(clustered=True)
 
     with pytest.raises(RuntimeError, match=r"first/kernel: 4 distinct values in a channel → \d\d;"):
-        check_survival(before, trained_on(before))
+        verify_compression(before, trained_on(before))
 
 
 def test_shared_values_survive_an_export_at_eight_bits(tmp_path: Path):
     model = network(clustered=True)
 
-    check_survival(model, to_tflite(model, tmp_path / "m.tflite"))
+    verify_compression(model, to_tflite(model, tmp_path / "m.tflite"))
 
 
 def test_a_grid_that_the_file_is_too_wide_for_is_told(tmp_path: Path):
     model = strip(quantize_aware(network(), bits=4))
-    path = to_tflite(model, tmp_path / "m.tflite", check_survival=False)
+    path = to_tflite(model, tmp_path / "m.tflite", verify_compression=False)
 
     with pytest.raises(RuntimeError, match="4 bits → 8"):
-        check_survival(model, path)
+        verify_compression(model, path)
 
 
 def test_a_2_of_4_pattern_is_missed():
@@ -113,7 +113,7 @@ def test_a_2_of_4_pattern_is_missed():
     after.get_layer("first").kernel.assign(moved)
 
     with pytest.raises(RuntimeError, match="first/kernel: 2 nonzero of 4 → 4"):
-        check_survival(before, after)
+        verify_compression(before, after)
 
 
 def shared_block(times: int, *, copies: int) -> keras.Model:
@@ -128,21 +128,21 @@ def shared_block(times: int, *, copies: int) -> keras.Model:
 def test_sharing_survives_the_export(tmp_path: Path):
     model = shared_block(3, copies=1)
 
-    check_survival(model, to_tflite(model, tmp_path / "m.tflite"))
+    verify_compression(model, to_tflite(model, tmp_path / "m.tflite"))
 
 
 def test_a_shared_weight_that_is_stored_twice_is_told(tmp_path: Path):
     path = to_tflite(shared_block(2, copies=2), tmp_path / "m.tflite")
 
     with pytest.raises(RuntimeError, match=r"block_0/kernel: stored 1 time\(s\) → 2"):
-        check_survival(shared_block(2, copies=1), path)
+        verify_compression(shared_block(2, copies=1), path)
 
 
 def test_a_shared_weight_that_is_used_less_is_told():
     with pytest.raises(RuntimeError, match="block_0/kernel: used 3 times → 1"):
-        check_survival(shared_block(3, copies=1), shared_block(1, copies=1))
+        verify_compression(shared_block(3, copies=1), shared_block(1, copies=1))
 
 
 def test_a_weight_that_is_gone_is_told():
     with pytest.raises(RuntimeError, match="first/kernel.*2,304 weights → none of that size"):
-        check_survival(network(), shared_block(1, copies=1))
+        verify_compression(network(), shared_block(1, copies=1))
