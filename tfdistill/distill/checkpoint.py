@@ -132,6 +132,7 @@ class Resumable(keras.Model):
             "alpha": float(self.alpha.numpy()),
             "temperature": float(self.temperature.numpy()),
             "ignore_class": self._ignore_class,
+            "outputs": self._outputs,
             "optimizer_built": self.optimizer.built,
         }
 

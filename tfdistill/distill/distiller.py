@@ -22,6 +22,7 @@ from tfdistill.distill.features.feature_loss import FeatureLoss
 from tfdistill.distill.features.feature_terms import FeatureTerms
 from tfdistill.distill.losses.hard import resolve_task_loss
 from tfdistill.distill.losses.logits import check_temperature, forward_kl
+from tfdistill.distill.losses.output_kinds import infer_outputs
 from tfdistill.distill.losses.soft import (
     check_alpha,
     mean_distillation_loss,
@@ -111,6 +112,7 @@ class Distiller(Resumable):
         self._feature_trackers = [keras.metrics.Mean(name=name) for name in features.names]
         self._soft_loss: Callable[..., tf.Tensor] = forward_kl
         self._ignore_class: int | None = None
+        self._outputs = "softmax"
         self.built = True
 
     def compile(
@@ -118,34 +120,47 @@ class Distiller(Resumable):
         optimizer: str | keras.optimizers.Optimizer = "rmsprop",
         *,
         loss: keras.losses.Loss | str | None = None,
-        soft_loss: str | Callable[..., tf.Tensor] = "forward_kl",
+        soft_loss: str | Callable[..., tf.Tensor] | None = None,
         alpha: float = 0.1,
         temperature: float = 2.0,
         ignore_class: int | None = None,
         metrics: list | None = None,
+        outputs: str | None = None,
     ) -> None:
         """Chooses the optimizer, the task loss and the distillation loss.
 
         Args:
             optimizer: A Keras optimizer or its name.
-            loss: Task loss on logits. None picks sparse or categorical cross-entropy by the
-                rank of the labels; a one-hot row of zeros then is an unlabelled example.
+            loss: Task loss on logits. None picks what fits the outputs: for classes sparse or
+                categorical cross-entropy by the rank of the labels, where a one-hot row of zeros
+                is an unlabelled example; binary cross-entropy; or the mean squared error.
             soft_loss: Name of a loss of `tfdistill.losses`, a function of
                 `(teacher_logits, student_logits, *, temperature)`, or a
-                `keras.distillation.DistillationLoss`, which has a temperature of its own.
+                `keras.distillation.DistillationLoss`, which has a temperature of its own. None
+                picks what fits the outputs: "forward_kl", "binary_kl" or "squared_error".
             alpha: Weight of the task loss, a float in [0, 1]; 0.1 as in the Keras example.
             temperature: Softening T, a float in (0, inf).
             ignore_class: Integer label that neither loss counts, or None.
             metrics: Keras metrics or their names, computed on the student's logits.
+            outputs: What a row of outputs is: "softmax" for scores of classes of which one is
+                right, "sigmoid" for a score of yes against no for each label (several labels, or
+                one output for two classes), "linear" for numbers. None takes what `loss` is for,
+                and "softmax" without one.
 
         Raises:
             TypeError: If an argument is of the wrong type.
-            ValueError: If `alpha` or `temperature` is out of range or a name is unknown.
+            ValueError: If `alpha` or `temperature` is out of range, a name is unknown, a loss
+                does not fit the outputs, or a student with one output is to name a class.
         """
         check_alpha(alpha)
         check_temperature(temperature)
-        self._soft_loss = resolve_distillation_loss(soft_loss)
-        task_loss, self._ignore_class = resolve_task_loss(loss, ignore_class=ignore_class)
+        kind = infer_outputs(outputs, loss=loss, num_outputs=num_classes(_plain(self.student)))
+        distillation_loss = resolve_distillation_loss(soft_loss, outputs=kind)
+        task_loss, self._ignore_class = resolve_task_loss(
+            loss, ignore_class=ignore_class, outputs=kind
+        )
+        self._teacher.check_outputs(kind)
+        self._outputs, self._soft_loss = kind, distillation_loss
         self.alpha.assign(alpha)
         self.temperature.assign(temperature)
         super().compile(optimizer=optimizer, loss=task_loss, metrics=metrics)
@@ -240,7 +255,9 @@ class Distiller(Resumable):
         if cached_logits is not None:
             return cached_logits, self._features.from_batch(x)
         with self._features.watch_teacher() as features:
-            logits = self._teacher.logits(inputs, temperature=self.temperature.value)
+            logits = self._teacher.logits(
+                inputs, temperature=self.temperature.value, outputs=self._outputs
+            )
         return logits, features
 
     def _run_student(self, x: Any, *, training: bool) -> _Outputs:

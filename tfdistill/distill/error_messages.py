@@ -16,12 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdistill.distill.losses.hard import LabelLoss
+from tfdistill.distill.losses.hard import SEVERAL_LABELS, LabelLoss
 from tfdistill.distill.teacher_cache.cache import TeacherCache
 
 __all__ = ["Position", "check_labels", "labels_of", "with_clear_errors"]
 
 _LABEL = re.compile(r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)")
+_REVERSE = re.compile(r"(`teacher_logits` must be finite for reverse_kl, .*? Received: logits)")
 _TEACHER = re.compile(r"(`teacher` must return finite logits\. Received: .*?, whose logits)")
 
 
@@ -96,6 +97,13 @@ def with_clear_errors(callbacks: Any, *, teacher: Any = None) -> Iterator[list[A
                 f"{found[1]} are NaN or infinite in {position}. Look at what it makes of that "
                 "batch; half precision that overflows is a usual cause."
             ) from error
+        if SEVERAL_LABELS[:40] in text:
+            raise ValueError(f"{SEVERAL_LABELS} It was in {position}.") from error
+        if found := _REVERSE.search(text):
+            raise ValueError(
+                f"{found[1]} that are not finite in {position}. Use forward_kl or "
+                "jensen_shannon, which stay finite."
+            ) from error
         raise
     finally:
         position.leave()
@@ -131,6 +139,8 @@ def check_labels(y: Any, *, loss: Any, logits_shape: Any) -> None:
         return
     labels = np.asarray(y)
     classes = logits_shape[-1]
+    if isinstance(loss, LabelLoss) and labels.shape[-1:] == (classes,) and classes > 1:
+        _refuse_several_labels(labels, rank=len(logits_shape))
     if labels.ndim == len(logits_shape) and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if classes is None or labels.dtype.kind not in "iuf" or labels.ndim != len(logits_shape) - 1:
@@ -143,6 +153,15 @@ def check_labels(y: Any, *, loss: Any, logits_shape: Any) -> None:
         first = tuple(int(index) for index in np.argwhere(wrong)[0])
         place = f"row {first[0]}" + (f", position {first[1]}" if len(first) > 1 else "")
         raise ValueError(_label_message(int(labels[first]), classes, place))
+
+
+def _refuse_several_labels(labels: np.ndarray, *, rank: int) -> None:
+    if labels.ndim != rank or labels.dtype.kind not in "buif":
+        return
+    mass = labels.astype(np.float64).sum(axis=-1)
+    wrong = np.argwhere(mass > 1.01)
+    if len(wrong):
+        raise ValueError(f"{SEVERAL_LABELS} The first such row is {int(wrong[0][0])}.")
 
 
 def _label_message(label: int, classes: int, place: str) -> str:

@@ -28,9 +28,11 @@ from tfdistill.introspection.backend import check_model, full_name, is_legacy, r
 
 __all__ = [
     "TeacherAdapter",
+    "binary_mixture_logits",
     "check_classes",
     "finite_logits",
     "logits_shape",
+    "mean_numbers",
     "members",
     "mixture_logits",
     "num_classes",
@@ -94,12 +96,29 @@ class TeacherAdapter:
         """Identifies the teachers by their class and weights; None stands for a callable."""
         return [_fingerprint(one) for one in self.teachers]
 
-    def logits(self, inputs: Any, *, temperature: Any = 1.0) -> tf.Tensor:
+    def check_outputs(self, outputs: str) -> None:
+        """Refuses cached logits that do not hold what such outputs need.
+
+        Args:
+            outputs: What the outputs mean: "softmax", "sigmoid" or "linear".
+
+        Raises:
+            ValueError: If only the most probable classes of a softmax are in the cache.
+        """
+        if isinstance(self.teacher, TeacherCache) and outputs != "softmax" and self.teacher.top_k:
+            raise ValueError(
+                f"`teacher` must be a TeacherCache of whole logits for outputs={outputs!r}. "
+                f"Received: teacher with the {self.teacher.top_k} most probable classes of a "
+                "softmax. Build it with top_k=None."
+            )
+
+    def logits(self, inputs: Any, *, temperature: Any = 1.0, outputs: str = "softmax") -> tf.Tensor:
         """Runs each teacher once, in inference mode and without a gradient.
 
         Args:
             inputs: One batch of model inputs.
             temperature: Where the probabilities of several teachers are averaged.
+            outputs: What the logits mean, which decides what of several teachers is averaged.
 
         Returns:
             Logits, float tensor of shape `[..., C]`.
@@ -110,7 +129,10 @@ class TeacherAdapter:
         each = [_logits_of(one, inputs) for one in self.teachers]
         if len(each) == 1:
             return each[0]
-        return mixture_logits(each, weights=self.weights, temperature=temperature)
+        mixture = {
+            "softmax": mixture_logits, "sigmoid": binary_mixture_logits, "linear": mean_numbers
+        }[outputs]  # fmt: skip
+        return mixture(each, weights=self.weights, temperature=temperature)
 
 
 def finite_logits(logits: tf.Tensor, *, name: str) -> tf.Tensor:
@@ -296,6 +318,61 @@ def mixture_logits(
         weighted.append(tf.nn.log_softmax(softened) + math.log(weight))
     mixture = tf.reduce_logsumexp(tf.stack(weighted), axis=0)
     return mixture * tf.cast(temperature, mixture.dtype)
+
+
+def binary_mixture_logits(
+    logits: Sequence[tf.Tensor], *, weights: Sequence[float], temperature: tf.Tensor
+) -> tf.Tensor:
+    """Computes the logits whose softened yes is the weighted mean of several, label by label.
+
+    T · (log Σ wᵢ · σ(logitsᵢ / T) − log Σ wᵢ · σ(−logitsᵢ / T)), in log space.
+
+    Args:
+        logits: Scores of yes against no, one float tensor `[..., C]` for each teacher.
+        weights: Positive shares wᵢ that sum to 1.
+        temperature: Softening T, scalar in (0, inf).
+
+    Returns:
+        Float tensor `[..., C]` of at least float32.
+
+    Example:
+        >>> teachers = [tf.constant([[0.0]]), tf.math.log([[9.0]])]  # yes with 0.5 and 0.9
+        >>> mean = binary_mixture_logits(teachers, weights=[0.5, 0.5], temperature=1.0)
+        >>> tf.sigmoid(mean).numpy().round(4)
+        array([[0.7]], dtype=float32)
+    """
+    sides = []
+    for sign in (1.0, -1.0):
+        weighted = []
+        for scores, weight in zip(logits, weights, strict=True):
+            scores = at_least_float32(scores)
+            softened = sign * scores / tf.cast(temperature, scores.dtype)
+            weighted.append(tf.math.log_sigmoid(softened) + math.log(weight))
+        sides.append(tf.reduce_logsumexp(tf.stack(weighted), axis=0))
+    return (sides[0] - sides[1]) * tf.cast(temperature, sides[0].dtype)
+
+
+def mean_numbers(
+    logits: Sequence[tf.Tensor], *, weights: Sequence[float], temperature: tf.Tensor
+) -> tf.Tensor:
+    """Computes the weighted mean of several teachers' numbers: Σ wᵢ · xᵢ.
+
+    Args:
+        logits: Numbers, one float tensor `[..., C]` for each teacher.
+        weights: Positive shares wᵢ that sum to 1.
+        temperature: Not used: numbers are not softened.
+
+    Returns:
+        Float tensor `[..., C]` of at least float32.
+
+    Example:
+        >>> teachers = [tf.constant([[1.0]]), tf.constant([[3.0]])]
+        >>> float(mean_numbers(teachers, weights=[0.25, 0.75], temperature=1.0))
+        2.5
+    """
+    del temperature
+    each = zip(logits, weights, strict=True)
+    return tf.add_n([weight * at_least_float32(numbers) for numbers, weight in each])
 
 
 def members(teacher: Any) -> tuple[tuple[Any, ...], tuple[float, ...]]:

@@ -14,6 +14,12 @@ import types
 
 import keras
 
+# Layers and functions of `keras.ops` that hand their values on, in another shape or type.
+_MOVING = frozenset(
+    "Cast Dropout ExpandDims Flatten Identity Permute RepeatVector Reshape Squeeze Transpose "
+    "GetItem".split()
+)
+
 __all__ = [
     "check_backend",
     "check_model",
@@ -141,9 +147,28 @@ def refuse_probabilities(model: keras.Model, *, argument: str) -> None:
 
 
 def _last_layer(model: keras.Model) -> keras.Operation | None:
-    """Follows the one output of a Functional or Sequential model down to the layer that made it."""
+    """Follows the one output of a Functional or Sequential model down to the layer that made it.
+
+    What only moves values, a reshape for one, is passed over.
+    """
     outputs = getattr(model, "outputs", None) or []
     if len(outputs) != 1:
         return None
-    layer = outputs[0]._keras_history.operation
-    return _last_layer(layer) if isinstance(layer, keras.Model) else layer
+    return _maker(outputs[0])
+
+
+def _maker(tensor: keras.KerasTensor) -> keras.Operation | None:
+    history = tensor._keras_history
+    layer = history.operation
+    if isinstance(layer, keras.Model):
+        return _last_layer(layer)
+    sources = layer._inbound_nodes[history.node_index].arguments.keras_tensors
+    return _maker(sources[0]) if _moves_only(layer) and len(sources) == 1 else layer
+
+
+def _moves_only(layer: keras.Operation) -> bool:
+    """Tells whether an operation hands its values on as they are."""
+    kind = type(layer).__name__
+    if kind == "Activation":
+        return layer.activation is keras.activations.linear
+    return kind in _MOVING

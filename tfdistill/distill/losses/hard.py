@@ -17,6 +17,10 @@ import tensorflow as tf
 __all__ = ["LabelLoss", "is_sparse", "resolve_task_loss"]
 
 _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
+SEVERAL_LABELS = (
+    "`y` must have rows that sum to 1, or rows of zeros for no label. Received: a row with more. "
+    "For several labels an example compile with outputs='sigmoid'."
+)
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -25,7 +29,8 @@ class LabelLoss(keras.losses.Loss):
 
     Integer labels of shape `[...]` take `sparse_categorical_crossentropy`, one-hot or soft
     labels of shape `[..., C]` take `categorical_crossentropy`, each exactly as `fit` calls it.
-    A one-hot row of zeros is an example without a label: its loss and gradient are 0.
+    A one-hot row of zeros is an example without a label: its loss and gradient are 0. A row that
+    sums to more than 1 is no distribution, and an error when the step runs.
 
     Args:
         ignore_class: Integer label that carries no loss (padding, usually -100 or 0), or None.
@@ -49,7 +54,9 @@ class LabelLoss(keras.losses.Loss):
                 "`ignore_class` must be None with one-hot labels. Received: ignore_class="
                 f"{self.ignore_class!r}. Give integer labels, or rows of zeros for no label."
             )
-        losses = keras.losses.categorical_crossentropy(y_true, y_pred, from_logits=True)
+        mass = tf.reduce_sum(tf.cast(y_true, tf.float32), axis=-1)
+        with tf.control_dependencies([tf.debugging.assert_less(mass, 1.01, SEVERAL_LABELS)]):
+            losses = keras.losses.categorical_crossentropy(y_true, y_pred, from_logits=True)
         labelled = tf.reduce_any(tf.not_equal(y_true, 0), axis=-1)
         return losses * tf.cast(labelled, losses.dtype)
 
@@ -84,13 +91,15 @@ def is_sparse(labels: tf.Tensor, logits: tf.Tensor) -> bool:
 
 
 def resolve_task_loss(
-    loss: keras.losses.Loss | str | None, *, ignore_class: int | None
+    loss: keras.losses.Loss | str | None, *, ignore_class: int | None, outputs: str = "softmax"
 ) -> tuple[keras.losses.Loss, int | None]:
     """Turns the `loss=` of `compile` into a Keras loss on logits and its ignored class.
 
     Args:
-        loss: None, a Keras loss object, or the name of one of the two cross-entropies.
+        loss: None, a Keras loss object, or the name of one; cross-entropies are taken from
+            logits.
         ignore_class: As given to `compile`.
+        outputs: What the outputs mean, which decides what None stands for.
 
     Returns:
         The loss object and the class that neither the task loss nor the distillation loss counts.
@@ -105,6 +114,10 @@ def resolve_task_loss(
         (-100, -100)
     """
     _check_class(ignore_class)
+    if loss is None and outputs == "linear":
+        loss = keras.losses.MeanSquaredError()
+    if (loss is None and outputs == "sigmoid") or loss in ("binary_crossentropy", "bce"):
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
     if loss is None or (isinstance(loss, str) and loss in _CROSS_ENTROPIES):
         return LabelLoss(ignore_class=ignore_class), ignore_class
     if isinstance(loss, str):

@@ -22,13 +22,20 @@ import tensorflow as tf
 from tfdistill.distill.losses.divergence import at_least_float32, kl
 
 __all__ = [
+    "binary_kl",
     "by_name",
     "check_temperature",
     "forward_kl",
     "jensen_shannon",
     "reverse_kl",
     "skewed_kl",
+    "squared_error",
 ]
+
+_NOT_FINITE = (
+    "`teacher_logits` must be finite for reverse_kl, which is infinite where the teacher rules a "
+    "class out. Received: logits"
+)
 
 
 def check_temperature(temperature: object) -> None:
@@ -97,7 +104,8 @@ def reverse_kl(
     teacher is sure of, in place of spreading over all of it.
 
     Args:
-        teacher_logits: Unnormalized scores, float tensor of shape `[..., C]`, finite.
+        teacher_logits: Unnormalized scores, float tensor of shape `[..., C]`, finite: where the
+            teacher rules a class out the loss would be infinite.
         student_logits: Unnormalized scores of the same shape.
         temperature: Softening T, a float in (0, inf).
 
@@ -117,7 +125,8 @@ def reverse_kl(
         Gu et al. "MiniLLM: Knowledge Distillation of Large Language Models", 2023.
         https://arxiv.org/abs/2306.08543
     """
-    log_p, log_q, scale = _softened(teacher_logits, student_logits, temperature)
+    finite = tf.debugging.check_numerics(at_least_float32(teacher_logits), _NOT_FINITE)
+    log_p, log_q, scale = _softened(finite, student_logits, temperature)
     return scale * kl(log_q, log_p)
 
 
@@ -213,11 +222,78 @@ def skewed_kl(
     return scale * kl(log_p, mixture)
 
 
+def binary_kl(
+    teacher_logits: tf.Tensor, student_logits: tf.Tensor, *, temperature: float = 1.0
+) -> tf.Tensor:
+    """Measures how far the student is from the teacher where each logit is a yes or no of its own.
+
+    T² / C · Σ KL(Bernoulli(p) ‖ Bernoulli(q)) with p = sigmoid(teacher / T) and
+    q = sigmoid(student / T): for several labels a text, or one logit for two classes, whose
+    softmax would be 1 whatever it is. The mean over the C labels is that of Keras'
+    `BinaryCrossentropy`. The gradient on a logit of the student is T / C · (q − p).
+
+    Args:
+        teacher_logits: Scores of yes against no, float tensor of shape `[..., C]`. Receives no
+            gradient. Plus and minus infinity stand for certainty.
+        student_logits: Scores of the same shape.
+        temperature: Softening T, a float in (0, inf).
+
+    Returns:
+        Loss in nats, float tensor of shape `[...]`.
+
+    Raises:
+        ValueError: If `temperature` is not positive or the shapes differ.
+
+    Example:
+        >>> teacher = tf.constant([[math.log(3.0)]])  # yes with 3/4
+        >>> student = tf.constant([[0.0]])  # yes with 1/2
+        >>> round(float(binary_kl(teacher, student)[0]), 4)
+        0.1308
+    """
+    teacher, student, temperature = _same_shape(teacher_logits, student_logits, temperature)
+    teacher, student = teacher / temperature, student / temperature
+    yes = tf.math.multiply_no_nan(
+        tf.math.log_sigmoid(teacher) - tf.math.log_sigmoid(student), tf.sigmoid(teacher)
+    )
+    no = tf.math.multiply_no_nan(
+        tf.math.log_sigmoid(-teacher) - tf.math.log_sigmoid(-student), tf.sigmoid(-teacher)
+    )
+    return tf.square(temperature) * tf.reduce_mean(yes + no, axis=-1)
+
+
+def squared_error(
+    teacher_logits: tf.Tensor, student_logits: tf.Tensor, *, temperature: float = 1.0
+) -> tf.Tensor:
+    """Measures how far the student's numbers are from the teacher's: 1/C · Σ (t − s)².
+
+    For outputs that are numbers and not scores of classes. Numbers are not softened, so the
+    temperature has no part in it.
+
+    Args:
+        teacher_logits: Numbers, float tensor of shape `[..., C]`. Receives no gradient.
+        student_logits: Numbers of the same shape.
+        temperature: Checked and not used.
+
+    Returns:
+        Loss, float tensor of shape `[...]`.
+
+    Raises:
+        ValueError: If `temperature` is not positive or the shapes differ.
+
+    Example:
+        >>> float(squared_error(tf.constant([[3.0, 1.0]]), tf.constant([[1.0, 1.0]]))[0])
+        2.0
+    """
+    teacher, student, _ = _same_shape(teacher_logits, student_logits, temperature)
+    return tf.reduce_mean(tf.math.squared_difference(teacher, student), axis=-1)
+
+
 def by_name(name: str | Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """Looks up a loss on logits by the name that `Distiller.compile(soft_loss=...)` takes.
 
     Args:
-        name: "forward_kl", "jensen_shannon", "reverse_kl", "skewed_kl", or a function.
+        name: "binary_kl", "forward_kl", "jensen_shannon", "reverse_kl", "skewed_kl",
+            "squared_error", or a function.
 
     Returns:
         The function of that name; a function as it is.
@@ -231,10 +307,12 @@ def by_name(name: str | Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
         True
     """
     known = {
+        "binary_kl": binary_kl,
         "forward_kl": forward_kl,
         "jensen_shannon": jensen_shannon,
         "reverse_kl": reverse_kl,
         "skewed_kl": skewed_kl,
+        "squared_error": squared_error,
     }
     message = (
         f"`soft_loss` must be one of {sorted(known)} or a function of (teacher_logits, "
@@ -253,6 +331,16 @@ def _softened(
     teacher_logits: tf.Tensor, student_logits: tf.Tensor, temperature: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns log p, log q and T², with the gradient to the teacher cut."""
+    teacher, student, temperature = _same_shape(teacher_logits, student_logits, temperature)
+    log_p = tf.nn.log_softmax(teacher / temperature)
+    log_q = tf.nn.log_softmax(student / temperature)
+    return log_p, log_q, tf.square(temperature)
+
+
+def _same_shape(
+    teacher_logits: tf.Tensor, student_logits: tf.Tensor, temperature: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Returns both in one type of at least float32, the teacher's without a gradient, and T."""
     check_temperature(temperature)
     teacher_logits = at_least_float32(teacher_logits)
     student_logits = at_least_float32(student_logits)
@@ -264,10 +352,7 @@ def _softened(
             "Both models have to score the same classes."
         )
     teacher_logits = tf.cast(tf.stop_gradient(teacher_logits), student_logits.dtype)
-    temperature = tf.cast(temperature, student_logits.dtype)
-    log_p = tf.nn.log_softmax(teacher_logits / temperature)
-    log_q = tf.nn.log_softmax(student_logits / temperature)
-    return log_p, log_q, tf.square(temperature)
+    return teacher_logits, student_logits, tf.cast(temperature, student_logits.dtype)
 
 
 def _log_mixture(log_p: tf.Tensor, log_q: tf.Tensor, share: float) -> tf.Tensor:

@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from tfdistill.distill.losses import logits
+from tfdistill.distill.losses.output_kinds import DISTILLATION_LOSSES
 
 __all__ = [
     "KerasDistillationLoss",
@@ -75,22 +76,33 @@ class KerasDistillationLoss:
         return self.loss.compute_loss(teacher_logits, student_logits)
 
 
-def resolve_distillation_loss(soft_loss: Any) -> SoftLoss:
+def resolve_distillation_loss(soft_loss: Any, *, outputs: str = "softmax") -> SoftLoss:
     """Turns the `soft_loss=` of `compile` into a function of both logits and the temperature.
 
     Args:
-        soft_loss: A name, a function or a `keras.distillation.DistillationLoss`.
+        soft_loss: A name, a function, a `keras.distillation.DistillationLoss`, or None for the
+            one that fits the outputs.
+        outputs: What the outputs mean: "softmax", "sigmoid" or "linear".
 
     Returns:
         The function.
 
     Raises:
         TypeError: If it is something else.
-        ValueError: If there is no loss of that name.
+        ValueError: If there is no loss of that name, or it is for other outputs.
     """
     if isinstance(soft_loss, keras.distillation.DistillationLoss):
         return KerasDistillationLoss(soft_loss)
-    return logits.by_name(soft_loss)
+    fitting = DISTILLATION_LOSSES[outputs]
+    found = logits.by_name(fitting[0] if soft_loss is None else soft_loss)
+    name = getattr(found, "__name__", "")
+    known = {name for names in DISTILLATION_LOSSES.values() for name in names}
+    if found is getattr(logits, name, None) and name in known and name not in fitting:
+        raise ValueError(
+            f"`soft_loss` must be one of {fitting} for outputs={outputs!r}, or a function of your "
+            f"own. Received: soft_loss={name!r}. None takes the one that fits."
+        )
+    return found
 
 
 def mean_distillation_loss(

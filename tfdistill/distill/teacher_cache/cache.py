@@ -169,6 +169,11 @@ class TeacherCache:
         return self._manifest["num_classes"]
 
     @property
+    def top_k(self) -> int | None:
+        """Classes of each row that are stored; None if all are."""
+        return self._manifest["top_k"]
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Paths of the teacher's layers whose outputs were kept."""
         return tuple(self._manifest["layers"])
