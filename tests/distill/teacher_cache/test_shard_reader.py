@@ -42,6 +42,22 @@ def read(paths: list[Path], rows: int = ROWS) -> ShardReader:
     )
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_reader, "_KEPT_BYTES", 0)
+
+
+def test_a_small_cache_is_kept_and_gives_the_same_rows(tmp_path: Path, monkeypatch):
+    paths = write(tmp_path)
+    monkeypatch.setattr(shard_reader, "_KEPT_BYTES", 2**20)
+    kept = read(paths)
+    for path in paths:
+        path.unlink()
+    taken = np.array([7, 0, 22, 7])
+    for name, array in kept.take(taken).items():
+        np.testing.assert_array_equal(array, ARRAYS[name][taken], strict=True)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_rows_in_any_order_are_those_of_the_arrays(tmp_path: Path, seed: int):
     rng = np.random.default_rng(seed)
