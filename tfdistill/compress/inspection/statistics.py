@@ -18,12 +18,8 @@ from typing import NamedTuple
 
 import keras
 
-from tfdistill.compress.clustering.cluster import CLUSTERS
 from tfdistill.compress.compressed_model import Compressed, guarantees_of, strip
-from tfdistill.compress.guarantees import Guarantee, WeightMatrix
-from tfdistill.compress.pruning.prune import SPARSITY, TWO_OF_FOUR
-from tfdistill.compress.quantization.row_groups import grid_bits
-from tfdistill.compress.quantization.weights import GRID
+from tfdistill.compress.guarantees import BUILT_IN, Guarantee, WeightMatrix, grid_bits
 from tfdistill.files.atomic import gzip_bytes
 from tfdistill.introspection.backend import check_model
 from tfdistill.introspection.weights import (
@@ -43,9 +39,6 @@ __all__ = [
     "survey_file_tensors",
     "survey_model_tensors",
 ]
-
-# Looked for in every weight: a model that was compressed elsewhere has them, too.
-_BUILT_IN = (SPARSITY, TWO_OF_FOUR, CLUSTERS, GRID)
 
 
 class Measurement(NamedTuple):
@@ -255,7 +248,7 @@ def survey_file_tensors(
 
 
 def _asked(guarantees: Iterable[Guarantee]) -> tuple[Guarantee, ...]:
-    return tuple(dict.fromkeys((*_BUILT_IN, *guarantees)))
+    return tuple(dict.fromkeys((*BUILT_IN, *guarantees)))
 
 
 def _counted(

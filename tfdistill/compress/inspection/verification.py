@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 
-from tfdistill.compress.guarantees import Guarantee
+from tfdistill.compress.guarantees import GROUPS, Guarantee
 from tfdistill.compress.inspection.statistics import (
     Survey,
     TensorSurvey,
@@ -19,7 +19,6 @@ from tfdistill.compress.inspection.statistics import (
     survey_file_tensors,
     survey_model_tensors,
 )
-from tfdistill.compress.quantization.row_groups import GROUPS
 
 __all__ = ["verify_compression", "verify_file"]
 
