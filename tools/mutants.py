@@ -50,7 +50,7 @@ TABLE = {
         "agents/team/test_team.py",
         "agents/team/test_blackboard.py",
     ],
-    "bundles/manifest.py": ["bundles/test_manifest.py"],
+    "bundles/bundle.py": ["bundles/test_manifest.py"],
     "compress/guarantees.py": [
         "compress/test_guarantees.py",
         "compress/quantization/test_quantization.py",
