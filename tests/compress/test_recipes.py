@@ -10,8 +10,7 @@ import tensorflow as tf
 import tfdistill as td
 from tfdistill import Compressed, prune_low_magnitude, quantize_aware, strip
 from tfdistill.compress import Guarantee, Prune, Quantize, WeightState, WeightTransform
-from tfdistill.compress.clustering.cluster import CLUSTERS, CLUSTERS_WITH_ZERO
-from tfdistill.compress.pruning.prune import SPARSITY
+from tfdistill.compress.guarantees import CLUSTERS, CLUSTERS_WITH_ZERO, SPARSITY
 from tfdistill.introspection.weights import find_targets
 
 X = np.random.default_rng(7).normal(size=(16, 8)).astype("float32")

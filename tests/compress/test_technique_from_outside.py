@@ -24,7 +24,7 @@ from tfdistill.compress import (
     strip,
     verify_compression,
 )
-from tfdistill.compress.inspection.verification import verify_file
+from tfdistill.compress.inspection.statistics import verify_file
 from tfdistill.introspection.weights import Target
 
 # What a user writes.

@@ -12,7 +12,7 @@ import pytest
 
 from tfdistill.bundles.export_modes import CALIBRATED, MODES
 from tfdistill.export import compare, to_tflite
-from tfdistill.export.convert.attention_masks import clipped_masks
+from tfdistill.export.tflite import clipped_masks
 from tfdistill.students import text_encoder
 
 SIZES = {

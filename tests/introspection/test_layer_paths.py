@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 
 import tfdistill as td
-from tfdistill.introspection.layer_paths import (
-    find_attention,
-    find_layer,
-    list_layers,
-    named_layers,
-)
+from tfdistill.introspection.layer_paths import find_attention, find_layer, list_layers
+from tfdistill.introspection.weights import named_layers
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfdistill.agents.execution.servable import predict_each
 from tfdistill.agents.tokenization.text_encoder import TextEncoder
-from tfdistill.bundles.classifier import Bundle, open_bundle
+from tfdistill.bundles.bundle import Bundle, open_bundle
 from tfdistill.cluster.shipping import own_cache
 from tfdistill.runtime.interpreter import Interpreter, TensorSpec
 from tfdistill.runtime.shared_weights import SharedInterpreter

@@ -1,4 +1,4 @@
+from .bundle import Bundle as Bundle, open_bundle as open_bundle
 from .chat_format import chat_prompt as chat_prompt
-from .classifier import Bundle as Bundle, open_bundle as open_bundle
 from .language import LanguageBundle as LanguageBundle, open_language_bundle as open_language_bundle
 from .model_card import describe_bundle as describe_bundle

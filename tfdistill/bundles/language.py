@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfdistill.bundles import manifest as manifests
+from tfdistill.bundles.bundle import LANGUAGE_MODEL, read_manifest, verify
 from tfdistill.runtime.interpreter import Signature
 
 __all__ = ["Generation", "LanguageBundle", "open_language_bundle"]
@@ -100,8 +100,8 @@ def open_language_bundle(path: str | os.PathLike[str]) -> LanguageBundle:
             "Write one with `tfdistill.export.save_language_bundle`."
         )
     folder = Path(path).resolve()
-    manifest = manifests.read_manifest(folder, kind=manifests.LANGUAGE_MODEL)
-    manifests.verify(folder, manifest.files)
+    manifest = read_manifest(folder, kind=LANGUAGE_MODEL)
+    verify(folder, manifest.files)
     stated: Any = manifest.content.get("generation")
     try:
         named = {_OLDER_NAMES.get(name, name): value for name, value in stated.items()}

@@ -1,7 +1,5 @@
 """The card in a bundle: what the model is and what to check before relying on it.
 
-What only its maker knows about a bundle, written into its card after the fact.
-
 A bundle is written before it is measured, and neither the data nor a license can be seen in its
 weights. `describe_bundle` adds them; the model, tokenizer and labels stay the same bytes.
 """
@@ -16,8 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import tfdistill
-from tfdistill.bundles import manifest as manifests
-from tfdistill.bundles.classifier import Bundle, open_bundle
+from tfdistill.bundles.bundle import BUNDLES, MANIFEST, Bundle, open_bundle
 from tfdistill.bundles.export_modes import MODES
 from tfdistill.files.folder import replacing_folder
 from tfdistill.files.records import record_of
@@ -123,11 +120,9 @@ def describe_bundle(
     bundle = open_bundle(path)
     lines = _checked(about or {})
     target = bundle.path
-    with replacing_folder(
-        target, replaces=manifests.BUNDLES, what="bundle", reopen=open_bundle
-    ) as folder:
+    with replacing_folder(target, replaces=BUNDLES, what="bundle", reopen=open_bundle) as folder:
         shutil.copytree(target, folder, dirs_exist_ok=True)
-        content = json.loads((folder / manifests.MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         card = card_text(
             target.name,
             bundle.labels,
@@ -141,7 +136,7 @@ def describe_bundle(
         (folder / "card.md").write_text(card, encoding="utf-8")
         content["files"]["card.md"] = asdict(record_of(folder / "card.md"))
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / manifests.MANIFEST).write_text(text, encoding="utf-8")
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
     return open_bundle(target)
 
 

@@ -25,7 +25,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     Example: tfdistill inspect runs/demo/bundle
     """
     with told():
-        from tfdistill.bundles.classifier import open_bundle
+        from tfdistill.bundles.bundle import open_bundle
 
         opened = open_bundle(bundle)
     sizes = {path.name: path.stat().st_size for path in sorted(opened.path.iterdir())}

@@ -1,8 +1,12 @@
 from .clustering.cluster import Cluster as Cluster, cluster_weights as cluster_weights
 from .compressed_model import Compressed as Compressed, strip as strip
 from .guarantees import Guarantee as Guarantee, WeightMatrix as WeightMatrix
-from .inspection.statistics import Survey as Survey, TensorSurvey as TensorSurvey, survey as survey
-from .inspection.verification import verify_compression as verify_compression
+from .inspection.statistics import (
+    Survey as Survey,
+    TensorSurvey as TensorSurvey,
+    survey as survey,
+    verify_compression as verify_compression,
+)
 from .pruning.prune import Prune as Prune, prune_low_magnitude as prune_low_magnitude
 from .quantization.weights import (
     Quantize as Quantize,

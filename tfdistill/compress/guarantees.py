@@ -3,19 +3,41 @@
 A guarantee is measured on a weight as a matrix, so that one definition serves a Keras model and a
 `.tflite` file. The measure is a count of which less is better; up to a limit the guarantee holds.
 What a later stage may change in a weight that has it is said by the operations it survives.
+
+Those of this package's own techniques are here (`BUILT_IN`): zeros, shared values and the grids of
+integers. They are found from the values alone, so a model that was compressed elsewhere, and is
+plain by now, has them too. The techniques name the ones they leave behind.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Guarantee", "OPERATIONS", "WeightMatrix"]
+__all__ = [
+    "BUILT_IN",
+    "CLUSTERS",
+    "CLUSTERS_WITH_ZERO",
+    "GRID",
+    "GROUPS",
+    "Guarantee",
+    "OPERATIONS",
+    "SPARSITY",
+    "TWO_OF_FOUR",
+    "WeightMatrix",
+    "grid_bits",
+    "group_size_of",
+]
 
 OPERATIONS = ("zeroing", "rounding", "sharing")
+# How many neighboring rows of a table may share a scale at 4 bits.
+GROUPS = (1, 2, 4, 8, 16)
+_LEVELS = 7
+_SHARED_VALUES = 256  # a channel of more distinct values was not clustered
 
 
 @dataclass(frozen=True)
@@ -122,3 +144,110 @@ class Guarantee:
         """Says whether a weight has it."""
         limit = self.limit(weight) if callable(self.limit) else self.limit
         return self.measure(weight) <= limit
+
+
+def _most_shared_values(weight: WeightMatrix) -> int:
+    # A channel of n numbers has at most n values: that alone is no sharing.
+    inputs = weight.matrix.size // max(1, weight.shape[-1] if weight.shape else 1)
+    return min(_SHARED_VALUES, inputs - 1)
+
+
+def _is_on_every_grid(weight: WeightMatrix) -> bool:
+    """Says whether all values are −w, 0 or w, as in a kernel of zeros or an identity."""
+    magnitudes = np.abs(weight.matrix.astype(np.float64))
+    largest = magnitudes.max(axis=0 if weight.kind == "kernel" else None, initial=0.0)
+    return bool(((magnitudes == 0) | (magnitudes == largest)).all())
+
+
+SPARSITY = Guarantee(
+    "sparsity",
+    unit="nonzero",
+    measure=lambda weight: weight.nonzero,
+    limit=lambda weight: weight.matrix.size - 1,
+    survives=frozenset({"zeroing", "rounding", "sharing"}),
+)
+TWO_OF_FOUR = Guarantee(
+    "2:4 pattern",
+    unit="nonzero of 4",
+    measure=lambda weight: 4 if weight.nonzero_of_4 is None else weight.nonzero_of_4,
+    limit=2,
+    survives=frozenset({"zeroing", "rounding", "sharing"}),
+)
+CLUSTERS = Guarantee(
+    "clusters",
+    unit="distinct values in a channel",
+    measure=lambda weight: weight.unique_per_channel,
+    limit=_most_shared_values,
+    survives=frozenset({"rounding"}),
+    per_channel=True,
+)
+CLUSTERS_WITH_ZERO = dataclasses.replace(
+    CLUSTERS, name="clusters with zero", survives=frozenset({"rounding", "zeroing"})
+)
+GRID = Guarantee(
+    "grid",
+    unit="bits",
+    measure=lambda weight: weight.bits,
+    limit=lambda weight: 0 if weight.kind == "other" or _is_on_every_grid(weight) else 8,
+)
+# Looked for in every weight. Clusters with a zero among them are clusters.
+BUILT_IN = (SPARSITY, TWO_OF_FOUR, CLUSTERS, GRID)
+
+
+def group_size_of(table: np.ndarray) -> int | None:
+    """Finds how many rows of a table on a 4-bit grid share a scale.
+
+    Args:
+        table: Float array `[V, D]`.
+
+    Returns:
+        The largest of 1, 2, 4, 8 and 16 that fits; None if the values are on no such grid.
+
+    Example:
+        >>> group_size_of(np.array([[7.0, 1.0], [2.0, 3.0], [0.7, 0.1], [0.3, -0.2]]))
+        2
+    """
+    number, width = table.shape
+    for rows in reversed(GROUPS):
+        groups = -(-number // rows)
+        filled = np.pad(table, [(0, groups * rows - number), (0, 0)])
+        grouped = filled.reshape(groups, rows * width).astype(np.float64)
+        largest = np.abs(grouped).max(axis=1, keepdims=True, initial=0.0)
+        levels = grouped * (_LEVELS / np.where(largest == 0, 1, largest))
+        # Far above the rounding of float32, far below the quarter that chance is off by.
+        if np.abs(levels - np.round(levels)).max(initial=0.0) < 1e-3:
+            return rows
+    return None
+
+
+def grid_bits(matrix: np.ndarray, *, kind: str) -> int | None:
+    """Finds the narrowest grid of a file that holds all values of a matrix.
+
+    Kernels have a scale for each output channel, tables one in all at 8 bits and one for each
+    row, or some neighboring rows, at 4: what `quantize_aware` trains on.
+
+    Args:
+        matrix: Float array `[inputs, outputs]`; of a table `[ids, width]`.
+        kind: "kernel" or "embedding".
+
+    Returns:
+        4, 8, or None if the values are on neither grid.
+
+    Example:
+        >>> grid_bits(np.array([[-7.0], [3.0]]), kind="kernel")
+        4
+        >>> grid_bits(np.array([[-127.0], [3.0], [1.5]]), kind="kernel") is None
+        True
+    """
+    if kind == "embedding" and group_size_of(matrix) is not None:
+        return 4
+    for bits in (4, 8) if kind == "kernel" else (8,):
+        axis = 0 if kind == "kernel" else None
+        largest = np.abs(matrix).max(axis=axis, keepdims=True)
+        levels = 2 ** (bits - 1) - 1
+        levels_of = matrix * (levels / np.where(largest == 0, 1, largest).astype(np.float64))
+        # A value on the grid was rounded to float32 twice, which moves a level of at most 127
+        # by less than 127 · 2⁻²³ · 2 = 3e-5; an arbitrary one is off by a quarter on average.
+        if np.abs(levels_of - np.round(levels_of)).max() < 1e-3:
+            return bits
+    return None

@@ -30,8 +30,7 @@ from pathlib import Path, PurePosixPath
 
 from tfdistill.datasets.download import AssetError, pip_download
 from tfdistill.files.atomic import replacing
-from tfdistill.files.cache_folder import cache_dir
-from tfdistill.files.folder import replacing_folder, scratch_folder
+from tfdistill.files.folder import cache_dir, replacing_folder, scratch_folder
 from tfdistill.files.records import file_sha256
 
 __all__ = [

@@ -1,4 +1,7 @@
-"""Saves a language model with its tokenizer as the folder that a generating agent opens."""
+"""Saves a model with its tokenizer as a bundle, the folder that an agent opens alone.
+
+A classifier goes with its labels, a language model with how it is used.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tokenizers
 
 import tfdistill
-from tfdistill.bundles import manifest as manifests
+from tfdistill.bundles.bundle import (
+    BUNDLES,
+    CLASSIFIER,
+    FILES,
+    FORMAT,
+    LANGUAGE_MODEL,
+    MANIFEST,
+    Bundle,
+    check_labels,
+    describe_signatures,
+    open_bundle,
+)
 from tfdistill.bundles.chat_format import CHAT_FORMATS
-from tfdistill.bundles.classifier import Bundle, check_labels, open_bundle
 from tfdistill.bundles.export_modes import IN_BUNDLES, MODES
 from tfdistill.bundles.language import Generation, LanguageBundle, open_language_bundle
 from tfdistill.bundles.model_card import card_text
-from tfdistill.compress.compressed_model import plain_model
+from tfdistill.compress.compressed_model import Compressed, plain_model
 from tfdistill.export.convert.causal_lm import language_to_tflite
+from tfdistill.export.tflite import to_tflite
 from tfdistill.files.folder import check_place, replacing_folder
 from tfdistill.files.records import record_of
+from tfdistill.introspection.backend import check_model, refuse_probabilities
 from tfdistill.runtime.interpreter import Interpreter, Signature
 from tfdistill.runtime.kv_cache import KVCache, find_lengths
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["SignatureParity", "compare_language_model", "save_bundle", "save_language_bundle"]
 
@@ -162,31 +174,31 @@ def save_language_bundle(
             f"`tokenizer`, `bos_id` and `eos_ids` must have ids below {rows}, the model's. "
             f"Received: {max(ids)}. Give the tokenizer that the model was trained with."
         )
-    target = check_place(path, replaces=manifests.BUNDLES, what="bundle")
+    target = check_place(path, replaces=BUNDLES, what="bundle")
     with replacing_folder(
-        target, replaces=manifests.BUNDLES, what="bundle", reopen=open_language_bundle
+        target, replaces=BUNDLES, what="bundle", reopen=open_language_bundle
     ) as folder:
         file = language_to_tflite(
             plain, folder / "model.tflite", context_length=context_length,
             prefill_lengths=prefill_lengths, quantize=quantize, cache=cache,
         )  # fmt: skip
-        interpreter = Interpreter(file)
+        interpreter = Interpreter(file, vetted=True)
         KVCache(interpreter).read([rows - 1])  # refuses logits that are not finite
         (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
         (folder / "card.md").write_text(_card(target.name, generation, file), encoding="utf-8")
         names = ("model.tflite", "tokenizer.json", "card.md")
         content: dict[str, Any] = {
-            "format": manifests.FORMAT,
-            "kind": manifests.LANGUAGE_MODEL,
+            "format": FORMAT,
+            "kind": LANGUAGE_MODEL,
             "created_with": {"tfdistill": tfdistill.__version__}
             | {name: metadata.version(name) for name in _LIBRARIES},
             "sequence_length": context_length,
             "quantize": quantize,
             "generation": dataclasses.asdict(generation),
-            "signatures": manifests.describe_signatures(interpreter.signatures),
+            "signatures": describe_signatures(interpreter.signatures),
             "files": {name: asdict(record_of(folder / name)) for name in names},
         }
-        _write_json(folder / manifests.MANIFEST, content)
+        _write_json(folder / MANIFEST, content)
     return open_language_bundle(target)
 
 
@@ -266,16 +278,12 @@ def save_bundle(
             f"{MODES[quantize].instead}"
         )
     names = check_labels(labels)
-    target = check_place(path, replaces=manifests.BUNDLES, what="bundle")
-    from tfdistill.compress.compressed_model import plain_model
-    from tfdistill.export.tflite import to_tflite
-    from tfdistill.introspection.backend import refuse_probabilities
-
+    target = check_place(path, replaces=BUNDLES, what="bundle")
     # An agent applies the softmax: twice would give labels that are right, and wrong confidences.
-    refuse_probabilities(plain_model(model), argument="model")
-    with replacing_folder(
-        target, replaces=manifests.BUNDLES, what="bundle", reopen=open_bundle
-    ) as folder:
+    check_model(model, argument="model")
+    inner = model.student if isinstance(model, Compressed) else model
+    refuse_probabilities(inner, argument="model")
+    with replacing_folder(target, replaces=BUNDLES, what="bundle", reopen=open_bundle) as folder:
         file = folder / "model.tflite"
         to_tflite(
             model,
@@ -292,15 +300,15 @@ def save_bundle(
         card = card_text(target.name, names, sequence_length, quantize, file, versions=versions)
         (folder / "card.md").write_text(card, encoding="utf-8")
         _write_json(
-            folder / manifests.MANIFEST,
+            folder / MANIFEST,
             {
-                "format": manifests.FORMAT,
-                "kind": manifests.CLASSIFIER,
+                "format": FORMAT,
+                "kind": CLASSIFIER,
                 "created_with": versions,
                 "sequence_length": sequence_length,
                 "quantize": quantize,
-                "signatures": manifests.describe_signatures(signatures),
-                "files": {name: asdict(record_of(folder / name)) for name in manifests.FILES},
+                "signatures": describe_signatures(signatures),
+                "files": {name: asdict(record_of(folder / name)) for name in FILES},
             },
         )
     return open_bundle(target)
@@ -310,7 +318,7 @@ def _try(
     model_path: Path, labels: tuple[str, ...], tokenizer: tokenizers.Tokenizer
 ) -> tuple[Mapping[str, Signature], int]:
     """Runs the exported file once; returns its signatures and the number of ids per text."""
-    interpreter = Interpreter(model_path)
+    interpreter = Interpreter(model_path, vetted=True)  # `to_tflite` has just written it
     signatures = interpreter.signatures
     signature = next(iter(signatures.values()))
     inputs, outputs = list(signature.inputs.values()), list(signature.outputs.values())
@@ -324,7 +332,7 @@ def _try(
         raise ValueError(
             "`model` must be a classifier with one input of integer token ids (batch, length), "
             "the length fixed, and one output of logits (batch, classes). Received: "
-            f"{manifests.describe_signatures(signatures)}."
+            f"{describe_signatures(signatures)}."
         )
     classes = outputs[0].shape[1]
     if classes != len(labels):

@@ -1,20 +1,37 @@
-"""From a Keras 3 model to a `.tflite` file that a device runs without TensorFlow."""
+"""From a Keras 3 model to a `.tflite` file that a device runs without TensorFlow.
+
+The model is not changed, but while it is converted some of its layers compute in another way that
+gives the same answers. A table of 4 bits is read by a lookup, see `convert.four_bits`. And
+attention masks leave a grid to the scores: Keras masks a position by −3e38 in its score. A static
+grid that has to reach there has one step for everything else, and the file answers at random. After
+a softmax, −30 does the same: e⁻³⁰ is 1e-13. So while a static file is made, attention adds −30
+where it is masked::
+
+    softmax(scores + 30 · (mask − 1))
+
+A row in which nothing is left keeps its scores, in place of becoming zeros.
+
+A float file gains as well: one addition in place of two selections took 0.94 of the time of a whole
+student (paired, 0.4 M and 1 M parameters). There −10,000 is added, whose exponential is exactly
+zero, and only in this package's blocks, which read nothing from a row in which nothing is left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfdistill.bundles.export_modes import MODES, Mode
 from tfdistill.compress.compressed_model import guarantees_of, plain_model
-from tfdistill.compress.inspection.verification import verify_file
-from tfdistill.export.convert.attention_masks import clipped_masks, own_blocks
+from tfdistill.compress.inspection.statistics import verify_file
 from tfdistill.export.convert.calibration import check_calibration, examples
 from tfdistill.export.convert.converter import (
     Endpoint,
@@ -31,10 +48,12 @@ from tfdistill.export.convert.quantizer import (
     quantize_products,
 )
 from tfdistill.files.atomic import check_target, replacing
+from tfdistill.introspection.hooks import Hook, has_own_method, intercepting, named_arguments
 from tfdistill.runtime.interpreter import Interpreter
 from tfdistill.runtime.sandbox import remember
+from tfdistill.students.encoder_blocks import EncoderBlock
 
-__all__ = ["to_tflite"]
+__all__ = ["clipped_masks", "to_tflite"]
 
 
 def to_tflite(
@@ -161,7 +180,54 @@ def _rewritten(models: list[keras.Model], mode: Mode) -> contextlib.AbstractCont
         return reading_by_lookup(models)
     if mode.needs_calibration and not mode.needs_quantizer:
         return clipped_masks(models)
-    return clipped_masks(own_blocks(models), below=1e4)
+    layers = [layer for model in models for layer in model._flatten_layers()]
+    own_blocks = [layer for layer in layers if isinstance(layer, EncoderBlock)]
+    return clipped_masks(own_blocks, below=1e4)
+
+
+@contextlib.contextmanager
+def clipped_masks(models: Iterable[keras.layers.Layer], *, below: float = 30.0) -> Iterator[None]:
+    """Makes the softmax layers of models, those inside attention too, mask by adding −30.
+
+    Args:
+        models: Built Keras 3 models or layers. They are as before afterwards.
+        below: What is subtracted from a masked score.
+    """
+    found = {id(layer): layer for model in models for layer in model._flatten_layers()}.values()
+    softmaxes = [
+        layer
+        for layer in found
+        if type(layer).call is keras.layers.Softmax.call and not has_own_method(layer)
+    ]
+    attentions = [
+        layer
+        for layer in found
+        if isinstance(layer, keras.layers.MultiHeadAttention)
+        and "return_attention_scores" in inspect.signature(layer._compute_attention).parameters
+    ]
+    with (
+        intercepting((layer, _adding(below)) for layer in softmaxes),
+        intercepting(
+            ((layer, _by_softmax_layer) for layer in attentions), method="_compute_attention"
+        ),
+    ):
+        yield
+
+
+def _adding(below: float) -> Hook:
+    def hook(call: Callable[..., Any], inputs: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return call(inputs)
+        kept = ops.cast(mask, inputs.dtype)
+        return call(inputs + below * (kept - 1.0))
+
+    return hook
+
+
+def _by_softmax_layer(compute: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Attends past Keras' fused kernel, which has no scores to return and no softmax layer."""
+    given = named_arguments(compute, args, kwargs)
+    return compute(**{**given, "return_attention_scores": True})
 
 
 def _exportable(value: keras.Model | Endpoint) -> keras.Model | Endpoint:

@@ -6,7 +6,7 @@ first. Only then is the old one removed, file by file, and only what this packag
 manifest, whose `kind` says what the folder is, and the files that belong to that kind.
 
 A process that is killed leaves the old folder or the new one. What else it leaves is hidden, and
-goes with the next write to the same target.
+goes with the next write to the same target. `cache_dir` is the folder for what can be had again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfdistill.files.atomic import flush, flush_folder
-from tfdistill.files.temporary import abandoned, is_temporary, temporary_beside
+from tfdistill.files.atomic import (
+    abandoned,
+    flush,
+    flush_folder,
+    is_temporary,
+    temporary_beside,
+)
 
-__all__ = ["FolderKind", "check_place", "replacing_folder", "scratch_folder"]
+__all__ = ["FolderKind", "cache_dir", "check_place", "replacing_folder", "scratch_folder"]
 
 _LARGEST_MANIFEST = 16 * 2**20
 _SHOWN = 10  # names in a message
@@ -183,6 +188,25 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def cache_dir() -> Path:
+    """Returns the folder that downloads and notes are kept in, without creating it.
+
+    It is the value of the environment variable `TFDISTILL_CACHE` where that is set, otherwise
+    `tfdistill` in the place for caches of the platform: `$XDG_CACHE_HOME` or `~/.cache` on Linux,
+    `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows.
+    """
+    chosen = os.environ.get("TFDISTILL_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "darwin":
+        home = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        home = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "tfdistill"
 
 
 def _own(

@@ -9,9 +9,11 @@ by the names of the plain one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
+
+from tfdistill.introspection.weights import walk_layers
 
 __all__ = [
     "StudentWrapper",
@@ -19,7 +21,6 @@ __all__ = [
     "find_layer",
     "list_layers",
     "match_path",
-    "named_layers",
 ]
 
 
@@ -56,46 +57,11 @@ def list_layers(*models: keras.layers.Layer) -> dict[str, list[keras.layers.Laye
         )
         for model in models
     ]
-    for path, layer in _walk(tops):
+    for path, layer in walk_layers(tops):
         same = found.setdefault(path, [])
         if not any(layer is other for other in same):
             same.append(layer)
     return found
-
-
-def named_layers(model: keras.layers.Layer) -> list[tuple[str, keras.layers.Layer]]:
-    """Lists every layer below a model once, by its shortest path.
-
-    `variable.path` will not do: Keras writes it once, where the layer is built first, and a copy
-    or a loaded file gets other ones.
-
-    Args:
-        model: A Keras 3 model or layer.
-
-    Returns:
-        Paths and layers, those nearest to the model first.
-
-    Example:
-        >>> inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="a")], name="b")
-        >>> [path for path, _ in named_layers(keras.Sequential([keras.Input((2,)), inner]))]
-        ['b', 'b/a']
-    """
-    found: dict[int, tuple[str, keras.layers.Layer]] = {}
-    for path, layer in _walk([("", model)]):
-        found.setdefault(id(layer), (path, layer))
-    return list(found.values())
-
-
-def _walk(
-    tops: Sequence[tuple[str, keras.layers.Layer]],
-) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Goes down to every layer by every way, breadth first."""
-    waiting = list(tops)
-    for prefix, parent in waiting:  # grows while it is walked
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
-            if not isinstance(layer, keras.layers.InputLayer):
-                yield prefix + layer.name, layer
-                waiting.append((f"{prefix}{layer.name}/", layer))
 
 
 def match_path(path: str, paths: Sequence[str], *, argument: str, where: str) -> str:

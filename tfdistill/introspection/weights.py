@@ -1,8 +1,9 @@
-"""The weights of a model: which can be compressed, under which names, how large and how shared.
+"""The weights of a model and the layers around them: by path, how large, how shared.
 
 The kernels of Dense, EinsumDense (attention) and Conv1D to Conv3D layers and the tables of
 embeddings are compressed; biases, norms, position tables, and recurrent and depthwise layers are
-not. The choice is by layer path with globs, as `include="encoder_*/ffn*"`.
+not. The choice is by layer path with globs, as `include="encoder_*/ffn*"`. A path is made of the
+names of the layers on the way down from the model.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -19,7 +20,6 @@ import tensorflow as tf
 
 from tfdistill.files.atomic import gzip_bytes
 from tfdistill.introspection.backend import check_model
-from tfdistill.introspection.layer_paths import named_layers
 
 __all__ = [
     "Target",
@@ -29,7 +29,9 @@ __all__ = [
     "find_targets",
     "gzip_weight_bytes",
     "list_owners",
+    "named_layers",
     "select",
+    "walk_layers",
     "weight_bytes",
 ]
 
@@ -202,6 +204,48 @@ def list_owners(model: keras.Model) -> dict[int, tuple[str, ...]]:
         for variable in _own_variables(layer):
             owners.setdefault(id(variable), []).append(f"{path}/{variable.name}".lstrip("/"))
     return {key: tuple(paths) for key, paths in owners.items()}
+
+
+def named_layers(model: keras.layers.Layer) -> list[tuple[str, keras.layers.Layer]]:
+    """Lists every layer below a model once, by its shortest path.
+
+    `variable.path` will not do: Keras writes it once, where the layer is built first, and a copy
+    or a loaded file gets other ones.
+
+    Args:
+        model: A Keras 3 model or layer.
+
+    Returns:
+        Paths and layers, those nearest to the model first.
+
+    Example:
+        >>> inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="a")], name="b")
+        >>> [path for path, _ in named_layers(keras.Sequential([keras.Input((2,)), inner]))]
+        ['b', 'b/a']
+    """
+    found: dict[int, tuple[str, keras.layers.Layer]] = {}
+    for path, layer in walk_layers([("", model)]):
+        found.setdefault(id(layer), (path, layer))
+    return list(found.values())
+
+
+def walk_layers(
+    tops: Sequence[tuple[str, keras.layers.Layer]],
+) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Goes down to every layer by every way, breadth first.
+
+    Args:
+        tops: Where to begin: what the paths start with, and a model or layer.
+
+    Yields:
+        Paths, the names of the layers on the way joined by slashes, and layers.
+    """
+    waiting = list(tops)
+    for prefix, parent in waiting:  # grows while it is walked
+        for layer in parent._flatten_layers(include_self=False, recursive=False):
+            if not isinstance(layer, keras.layers.InputLayer):
+                yield prefix + layer.name, layer
+                waiting.append((f"{prefix}{layer.name}/", layer))
 
 
 def count_uses(model: keras.Model) -> dict[int, int]:

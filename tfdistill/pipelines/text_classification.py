@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tfdistill.bundles.model_card import describe_bundle
-from tfdistill.compress.inspection.verification import verify_compression
+from tfdistill.compress.inspection.statistics import verify_compression
 from tfdistill.datasets.assets import MINILM, extract
 from tfdistill.datasets.text_files import TextData
 from tfdistill.export.parity.comparison import compare

@@ -30,7 +30,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfdistill.files.cache_folder import cache_dir
+from tfdistill.files.folder import cache_dir
 from tfdistill.files.records import file_sha256
 
 __all__ = ["Child", "remember", "vet"]

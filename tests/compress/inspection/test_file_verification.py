@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from tfdistill import quantize_aware, save_bundle, strip, to_tflite
-from tfdistill.compress.inspection.verification import verify_file
+from tfdistill.compress.inspection.statistics import verify_file
 
 RNG = np.random.default_rng(3)
 

@@ -8,12 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import given, settings, strategies as st
 
 from tfdistill import prune_low_magnitude, quantize_aware, save_bundle, strip, survey, to_tflite
-from tfdistill.compress import fake_quantize
-from tfdistill.compress.quantization.row_groups import grid_bits
 from tfdistill.introspection.weights import count_nonzero, count_parameters
 from tfdistill.runtime.flatbuffer import read_tflite_weights
 
@@ -83,19 +79,6 @@ def test_trained_bits_are_recognized_in_the_model_and_in_the_file(bits: int, tmp
     assert survey(dense(WIDE)).tensors[0].bits == 32
     assert survey(model).tensors[0].bits == bits
     assert survey(path).compressible[0].bits == 8  # the width that the file stores
-
-
-@given(
-    values=st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6),
-    bits=st.sampled_from([4, 8]),
-)
-@settings(max_examples=50, deadline=None)
-def test_every_quantized_kernel_is_on_its_grid(values: list[float], bits: int):
-    kernel = np.array(values, "float32").reshape(3, 2)
-    on_grid = fake_quantize(tf.constant(kernel), bits=bits, axis=1).numpy()
-
-    found = grid_bits(on_grid, kind="kernel")
-    assert found is not None and found <= bits
 
 
 @pytest.mark.parametrize("mode", [None, "float16", "dynamic"])

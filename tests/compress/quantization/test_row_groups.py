@@ -11,7 +11,8 @@ import pytest
 
 import tfdistill as td
 from tfdistill.compress import Compressed, Prune, Quantize, verify_compression
-from tfdistill.compress.quantization.row_groups import group_rows, group_size_of, ungroup_rows
+from tfdistill.compress.guarantees import group_size_of
+from tfdistill.compress.quantization.row_groups import group_rows, ungroup_rows
 from tfdistill.runtime.flatbuffer import read_tflite_weights
 
 needs_quantizer = pytest.mark.skipif(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_texts
-from tfdistill.bundles.manifest import MANIFEST
+from tfdistill.bundles.bundle import MANIFEST
 
 __all__ = ["Servable", "answer_of", "open_servable", "predict_each"]
 

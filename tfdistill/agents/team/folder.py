@@ -31,8 +31,8 @@ from tfdistill.agents.team.policy import Budget
 from tfdistill.agents.team.slot_writer import SlotWriter
 from tfdistill.agents.team.team import Team
 from tfdistill.agents.team.verifier import Verifier
+from tfdistill.bundles.bundle import MANIFEST
 from tfdistill.bundles.language import open_language_bundle
-from tfdistill.bundles.manifest import MANIFEST
 from tfdistill.files.folder import FolderKind, check_place, replacing_folder
 from tfdistill.files.records import FileRecord, check_file, record_of, safe_file
 

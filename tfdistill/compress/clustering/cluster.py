@@ -8,7 +8,6 @@ information per weight, which `gzip` finds; it is not faster to run.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -18,32 +17,11 @@ import tensorflow as tf
 from tfdistill.arguments import check_int
 from tfdistill.compress.clustering.centroids import METHODS, initial_centroids, share_values
 from tfdistill.compress.compressed_model import Compressed, append
-from tfdistill.compress.guarantees import Guarantee, WeightMatrix
+from tfdistill.compress.guarantees import CLUSTERS, CLUSTERS_WITH_ZERO, Guarantee
 from tfdistill.compress.technique import StateOwner, WeightState, WeightTransform
 from tfdistill.introspection.weights import Patterns, Target
 
-__all__ = ["CLUSTERS", "CLUSTERS_WITH_ZERO", "Cluster", "cluster_weights"]
-
-_SHARED_VALUES = 256  # a channel of more distinct values was not clustered
-
-
-def _most_shared_values(weight: WeightMatrix) -> int:
-    # A channel of n numbers has at most n values: that alone is no sharing.
-    inputs = weight.matrix.size // max(1, weight.shape[-1] if weight.shape else 1)
-    return min(_SHARED_VALUES, inputs - 1)
-
-
-CLUSTERS = Guarantee(
-    "clusters",
-    unit="distinct values in a channel",
-    measure=lambda weight: weight.unique_per_channel,
-    limit=_most_shared_values,
-    survives=frozenset({"rounding"}),
-    per_channel=True,
-)
-CLUSTERS_WITH_ZERO = dataclasses.replace(
-    CLUSTERS, name="clusters with zero", survives=frozenset({"rounding", "zeroing"})
-)
+__all__ = ["Cluster", "cluster_weights"]
 
 
 def cluster_weights(

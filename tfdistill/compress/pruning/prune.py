@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfdistill.arguments import check_int
 from tfdistill.compress.compressed_model import Compressed, append
-from tfdistill.compress.guarantees import Guarantee
+from tfdistill.compress.guarantees import SPARSITY, TWO_OF_FOUR, Guarantee
 from tfdistill.compress.pruning import masks
 from tfdistill.compress.technique import (
     StateOwner,
@@ -32,22 +32,7 @@ from tfdistill.compress.technique import (
 from tfdistill.introspection.backend import full_name, tfmot
 from tfdistill.introspection.weights import Patterns, Target
 
-__all__ = ["Prune", "SPARSITY", "TWO_OF_FOUR", "prune_low_magnitude"]
-
-SPARSITY = Guarantee(
-    "sparsity",
-    unit="nonzero",
-    measure=lambda weight: weight.nonzero,
-    limit=lambda weight: weight.matrix.size - 1,
-    survives=frozenset({"zeroing", "rounding", "sharing"}),
-)
-TWO_OF_FOUR = Guarantee(
-    "2:4 pattern",
-    unit="nonzero of 4",
-    measure=lambda weight: 4 if weight.nonzero_of_4 is None else weight.nonzero_of_4,
-    limit=2,
-    survives=frozenset({"zeroing", "rounding", "sharing"}),
-)
+__all__ = ["Prune", "prune_low_magnitude"]
 
 
 def prune_low_magnitude(

@@ -15,31 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfdistill.compress.compressed_model import Compressed, append
-from tfdistill.compress.guarantees import Guarantee, WeightMatrix
+from tfdistill.compress.guarantees import GRID, GROUPS, Guarantee
 from tfdistill.compress.quantization.activations import RULES, ActivationRange, watch_activations
-from tfdistill.compress.quantization.row_groups import GROUPS, can_group, group_rows, ungroup_rows
+from tfdistill.compress.quantization.row_groups import can_group, group_rows, ungroup_rows
 from tfdistill.compress.technique import StateOwner, WeightState, WeightTransform
 from tfdistill.introspection.weights import Patterns, Target
 
-__all__ = ["GRID", "Quantize", "fake_quantize", "fake_quantize_in_training", "quantize_aware"]
-
-GRID = Guarantee(
-    "grid",
-    unit="bits",
-    measure=lambda weight: weight.bits,
-    limit=lambda weight: 0 if weight.kind == "other" or _is_on_every_grid(weight) else 8,
-)
-
-
-def _is_on_every_grid(weight: WeightMatrix) -> bool:
-    """Says whether all values are −w, 0 or w, as in a kernel of zeros or an identity."""
-    magnitudes = np.abs(weight.matrix.astype(np.float64))
-    largest = magnitudes.max(axis=0 if weight.kind == "kernel" else None, initial=0.0)
-    return bool(((magnitudes == 0) | (magnitudes == largest)).all())
+__all__ = ["Quantize", "fake_quantize", "fake_quantize_in_training", "quantize_aware"]
 
 
 def quantize_aware(

@@ -19,8 +19,7 @@ import keras
 import numpy as np
 
 from tfdistill.distill.teacher_cache.shard_reader import ShardReader
-from tfdistill.files.atomic import replacing
-from tfdistill.files.temporary import abandoned, is_temporary
+from tfdistill.files.atomic import abandoned, is_temporary, replacing
 
 __all__ = [
     "fingerprint_inputs",

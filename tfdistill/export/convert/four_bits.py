@@ -18,7 +18,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdistill.compress.quantization.row_groups import can_group, group_rows, group_size_of
+from tfdistill.compress.guarantees import group_size_of
+from tfdistill.compress.quantization.row_groups import can_group, group_rows
 from tfdistill.export.convert.quantizer import quantize_weights
 from tfdistill.introspection.hooks import Hook, has_own_method, intercepting
 

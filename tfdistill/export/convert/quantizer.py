@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from tfdistill.bundles.export_modes import MODES
-from tfdistill.compress.quantization.row_groups import group_size_of
+from tfdistill.compress.guarantees import group_size_of
 from tfdistill.export.convert.converter import quiet
 from tfdistill.introspection.weights import Target, find_targets
 

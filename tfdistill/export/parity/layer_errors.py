@@ -20,8 +20,8 @@ import numpy as np
 
 from tfdistill.export.parity.file_model import dequantize, quantize
 from tfdistill.introspection.hooks import Hook, has_own_method, intercepting
-from tfdistill.introspection.layer_paths import named_layers
 from tfdistill.introspection.named_model import NamedModel
+from tfdistill.introspection.weights import named_layers
 from tfdistill.runtime.interpreter import TensorSpec
 
 __all__ = ["LayerError", "layer_errors"]

@@ -1,6 +1,18 @@
-"""The checks behind a bundle: what its manifest says, and whether the folder agrees.
+"""A bundle: the folder that holds everything an agent needs, and nothing that can run.
 
-A bundle may come from a stranger. So only the fixed names below are ever opened (never a name
+=================  ================================================================================
+`model.tflite`     the student
+`tokenizer.json`   the tokenizer, in the format of Hugging Face `tokenizers`
+`labels.json`      the names of the classes, in the order of the model's outputs
+`card.md`          what this is, for people
+`manifest.json`    format version, signatures, sequence length, and the SHA-256 of each file above
+=================  ================================================================================
+
+`tfdistill.export.save_bundle` writes one in a single step: the folder is complete, or it is not
+there. `open_bundle` checks one before anything in it is used. The bundle of a language model has no
+labels, and is opened by `tfdistill.bundles.language` with the same checks.
+
+A bundle may come from a stranger. So only the fixed names above are ever opened (never a name
 that the manifest gives), links may not leave the folder, every size is bounded before anything is
 read, and the content is JSON or a flatbuffer whose hash was checked. This file imports no
 TensorFlow.
@@ -9,7 +21,9 @@ TensorFlow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,13 +37,16 @@ from tfdistill.runtime.interpreter import Signature, TensorSpec
 
 __all__ = [
     "BUNDLES",
+    "Bundle",
     "CLASSIFIER",
     "FILES",
     "FORMAT",
     "LANGUAGE_MODEL",
     "MANIFEST",
     "Manifest",
+    "check_labels",
     "describe_signatures",
+    "open_bundle",
     "read_json",
     "read_manifest",
     "verify",
@@ -61,6 +78,78 @@ BUNDLES = (
     FolderKind(CLASSIFIER, _listed, _KEYS, MANIFEST).own_files,
     FolderKind(LANGUAGE_MODEL, _listed, _KEYS | {"kind"}, MANIFEST).own_files,
 )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files have been checked against its manifest.
+
+    Attributes:
+        path: The folder, absolute.
+        labels: Class names, in the order of the model's outputs.
+        sequence_length: Token ids per text.
+        signatures: The model's signatures by name, read-only.
+        tokenizer_path: `tokenizer.json` in the folder.
+        model_path: `model.tflite` in the folder.
+        manifest: All of `manifest.json`, read-only at its top level.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    sequence_length: int
+    signatures: Mapping[str, Signature]
+    tokenizer_path: Path
+    model_path: Path
+    manifest: Mapping[str, Any]
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Checks a bundle folder and describes it.
+
+    Args:
+        path: The folder, as written by `save_bundle`.
+
+    Returns:
+        The `Bundle`. Its files had the size and the hash that the manifest states.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If the folder is not a bundle, was written by a newer version, or a file is
+            missing, changed, too large, or a link that leaves the folder.
+
+    Example:
+        >>> open_bundle("no/such/folder")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `path` must be an existing bundle folder. Received: path='no/such/fol...
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "`path` must be a bundle folder (str or os.PathLike). "
+            f"Received: path={path!r} ({type(path).__name__})."
+        )
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"`path` must be an existing bundle folder. Received: path={str(path)!r}. "
+            "Write one with `tfdistill.save_bundle`."
+        )
+    if not Path(path).is_dir():
+        raise ValueError(
+            f"`path` must be a bundle folder. Received: path={str(path)!r}, which is a file. "
+            f"Give the folder that holds {MANIFEST}."
+        )
+    folder = Path(path).resolve()
+    manifest = read_manifest(folder)
+    verify(folder, manifest.files)
+    return Bundle(
+        path=folder,
+        labels=_read_labels(folder),
+        sequence_length=manifest.sequence_length,
+        signatures=manifest.signatures,
+        tokenizer_path=folder / "tokenizer.json",
+        model_path=folder / "model.tflite",
+        manifest=manifest.content,
+    )
 
 
 @dataclass(frozen=True)
@@ -154,6 +243,42 @@ def read_json(folder: Path, name: str) -> Any:
             f"{name} in the bundle {str(folder)!r} must be JSON in UTF-8. "
             f"Received: {len(content)} bytes that are not ({type(error).__name__}: {error})."
         ) from error
+
+
+def _read_labels(folder: Path) -> tuple[str, ...]:
+    content = read_json(folder, "labels.json")
+    try:
+        return check_labels(content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"labels.json in the bundle {str(folder)!r} must be a list of different class names. "
+            f"Received one that is not ({error}). Save the bundle again."
+        ) from error
+
+
+def check_labels(labels: Any) -> tuple[str, ...]:
+    """Returns the names if they are different, not empty, and str; or says which is wrong."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise TypeError(
+            f"`labels` must be a list of class names. Received: labels={labels!r} "
+            f"({type(labels).__name__})."
+        )
+    for index, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise TypeError(
+                f"`labels` must be a list of str. Received: labels[{index}]={label!r} "
+                f"({type(label).__name__})."
+            )
+        if not label:
+            raise ValueError(f"`labels` must have no empty name. Received: labels[{index}]=''.")
+    if not labels:
+        raise ValueError("`labels` must name at least one class. Received: labels=[].")
+    repeated = sorted(label for label, count in Counter(labels).items() if count > 1)
+    if repeated:
+        raise ValueError(
+            f"`labels` must be different from each other. Received: {repeated} more than once."
+        )
+    return tuple(labels)
 
 
 def describe_signatures(signatures: Mapping[str, Signature]) -> dict[str, Any]:
