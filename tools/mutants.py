@@ -61,6 +61,7 @@ TABLE = {
     "compress/quantization/weights.py": [
         "compress/quantization/test_fake_quantization.py",
         "compress/quantization/test_quantization.py",
+        "compress/quantization/test_row_groups.py",
     ],
     "distill/losses/divergence.py": ["distill/losses/test_logits.py"],
     "distill/losses/features.py": ["distill/losses/test_feature_losses.py"],

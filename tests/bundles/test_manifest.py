@@ -210,6 +210,13 @@ def test_huge_manifest_is_refused_without_reading_it(copy: Path):
         open_bundle(copy)
 
 
+def test_model_larger_than_a_flatbuffer_can_be_is_refused_without_reading_it(copy: Path):
+    os.truncate(copy / "model.tflite", 2**31 + 1)  # offsets in a flatbuffer end at 2 GiB
+
+    with pytest.raises(ValueError, match="at most 2147483648 bytes. Received: 2147483649 bytes"):
+        open_bundle(copy)
+
+
 @pytest.mark.parametrize("content", [b'"oil"', b"{}", b'["oil", "oil"]', b"[1]"])
 def test_labels_of_a_stranger_are_checked(copy: Path, content: bytes):
     rewrite(copy, "labels.json", content)

@@ -98,6 +98,28 @@ def test_worker_waits_for_texts_that_another_may_give_back():
     assert seen == [["0"]]
 
 
+def test_last_answer_ends_a_worker_that_waits():
+    queue = filled(1)
+    (item,) = queue.take(1)
+    queue.close(cancel=False)
+    seen: list[list[WorkItem]] = []
+    other = threading.Thread(target=lambda: seen.append(queue.take(1)), daemon=True)
+    other.start()
+    other.join(0.05)
+    assert other.is_alive()
+    queue.finish(item, "done")  # by a worker that takes nothing after it
+    other.join(5)
+
+    assert seen == [[]]
+
+
+def test_text_begins_without_failures():
+    item = WorkItem("a")
+
+    assert (item.failed_attempts, item.isolated_attempts, item.silences) == (0, 0, 0)
+    assert not item.possible_poison
+
+
 def test_closing_with_cancel_wakes_everybody():
     queue = WorkQueue(workers=1)
     futures = [queue.put(str(index)) for index in range(3)]

@@ -29,9 +29,12 @@ def test_temperature_one_half_squares_the_odds():
 
 
 def test_top_k_then_top_p_as_by_hand():
-    # top_k=3 leaves 4/9, 2/9, 3/9; of these 4/9 + 3/9 reach 0.7, and become 4/7, 3/7.
-    found = next_probabilities(LOGITS, top_k=3, top_p=0.7)
+    # top_k=3 leaves 4/9, 2/9, 3/9; of these 4/9 + 3/9 reach 0.75, and become 4/7, 3/7. Of all
+    # four, 0.4 + 0.3 do not.
+    found = next_probabilities(LOGITS, top_k=3, top_p=0.75)
     assert found.tolist() == pytest.approx([0, 4 / 7, 0, 3 / 7])
+    found = next_probabilities(LOGITS, top_k=3)
+    assert found.tolist() == pytest.approx([0, 4 / 9, 2 / 9, 3 / 9])
 
 
 def test_top_p_reached_exactly_takes_no_token_more():
@@ -61,6 +64,7 @@ def test_draw_inverts_the_cumulative_distribution():
 def test_a_uniform_that_was_rounded_up_to_1_draws_the_last_possible_token():
     assert np.float32(1 - 1e-9) == 1.0  # as a generator of float32 numbers may give it
     assert draw(np.array([0.0, 0.25, 0.75, 0.0]), 1.0) == 2
+    assert draw(np.array([0.0, 0.25, 0.5, 0.25, 0.0]), 1.0) == 3
 
 
 @pytest.mark.parametrize(

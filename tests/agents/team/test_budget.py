@@ -75,6 +75,12 @@ def test_a_batch_of_no_request_is_refused(requests: Any, kind: type[Exception]):
         Budget(requests=requests)
 
 
+@pytest.mark.parametrize(("count", "kind"), [(-1, ValueError), (True, TypeError), (0.5, TypeError)])
+def test_a_limit_that_counts_nothing_is_refused_with_its_tier(count: Any, kind: type[Exception]):
+    with pytest.raises(kind, match=r"`calls\['teacher'\]` must be an int of at least 0"):
+        Budget(calls={"tiny": 1, "teacher": count})
+
+
 def test_a_limit_for_a_tier_that_no_agent_has_is_refused_with_the_teams_tiers():
     message = (
         r"`budget` must limit tiers of the team, which are \('tiny', 'teacher'\). Received: "

@@ -175,6 +175,16 @@ def test_what_a_broken_agent_leaves_undone_goes_to_the_next_tier(act: Any, error
     assert error in failures(result)[0]
 
 
+def test_an_answer_stays_where_no_better_tier_has_one():
+    agents = crew()
+    agents["intent"][1].act = raising
+    result = run(Team(agents=agents, plan=PLAN))
+
+    assert [result.values["intent[0]"], result.values["intent[1]"]] == ["WRONG", "WRONG"]
+    assert result.abstained == ()
+    assert len(failures(result)) == 2  # the teacher's, one for each part
+
+
 def test_spans_outside_of_the_text_are_refused_with_the_senders_name():
     agents = crew(slots=Scripted("tagger", "spans", lambda q: Answer((Span(0, 99, "a"),), 1.0)))
     result = run(Team(agents=agents, plan=PLAN))
@@ -306,3 +316,16 @@ def test_agents_with_one_name_or_one_tier_are_refused():
     twice[1].name, twice[1].tier = "b", "small"
     with pytest.raises(ValueError, match="different tiers"):
         Team(agents=crew(intent=twice), plan=PLAN)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"threshold": 1.5}, r"`threshold` must be .* in \[0, 1\]. Received: threshold=1.5"),
+        ({"threshold": {"tone": 0.5, "mood": -0.1}}, r"`mood` must be .* Received: mood=-0.1"),
+        ({"abstain_below": math.nan}, "`abstain_below` must be .* Received: abstain_below=nan"),
+    ],
+)
+def test_a_threshold_that_is_no_probability_is_refused(arguments: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        ThresholdPolicy(**arguments)

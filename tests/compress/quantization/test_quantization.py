@@ -11,6 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from tfdistill import prune_low_magnitude, quantize_aware, strip
 from tfdistill.compress import Quantize, fake_quantize
+from tfdistill.compress.guarantees import WeightMatrix
+from tfdistill.compress.quantization.weights import GRID
 
 quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 matrices = arrays(np.float32, (5, 3), elements=st.floats(-100, 100, width=32))
@@ -88,6 +90,32 @@ def test_evaluation_takes_the_range_of_the_weights_as_they_are_now():
 
     # Range 2 and not 1: 0.3 / (2 / 127) = 19.05.
     np.testing.assert_allclose(kernel, [[2.0], [19 * 2 / 127]], atol=1e-7)
+
+
+def test_training_leaves_the_range_of_each_column_in_the_state():
+    compressed = quantize_aware(dense([[1.0, -0.25], [0.3, 0.0]]))
+    compressed(np.ones((1, 2)), training=True)
+    (state,) = compressed.weight_states
+
+    assert np.array(state.variables["min_var"]).tolist() == [-1.0, -0.25]
+    assert np.array(state.variables["max_var"]).tolist() == [1.0, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("kind", "matrix", "bits"),
+    [
+        ("kernel", [[1.0, 0.0], [0.0, 1.0]], 0),
+        ("kernel", [[0.0, 0.0], [0.0, 0.0]], 0),
+        ("kernel", [[1.0, -0.5], [-1.0, 0.0]], 0),  # one magnitude in each column
+        ("embedding", [[1.0, -0.5], [-1.0, 0.0]], 8),  # two in all
+        ("kernel", [[1.0], [0.5]], 8),
+        ("other", [[1.0], [0.5]], 0),
+    ],
+)
+def test_the_width_of_a_grid_is_asked_of_what_is_not_on_every_grid(kind, matrix, bits: int):
+    weight = WeightMatrix("w", np.shape(matrix), kind, np.float32(matrix), bits=32)
+
+    assert GRID.limit(weight) == bits
 
 
 @pytest.mark.parametrize("bits", [8, 4])

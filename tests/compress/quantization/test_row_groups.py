@@ -11,7 +11,7 @@ import pytest
 
 import tfdistill as td
 from tfdistill.compress import Compressed, Prune, Quantize, verify_compression
-from tfdistill.compress.guarantees import group_size_of
+from tfdistill.compress.guarantees import grid_bits, group_size_of
 from tfdistill.compress.quantization.row_groups import group_rows, ungroup_rows
 from tfdistill.runtime.flatbuffer import read_tflite_weights
 
@@ -46,6 +46,24 @@ def test_the_number_of_rows_is_found_again_from_the_values(rows: int):
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-5)  # float32 at 7
     assert group_size_of(table.numpy()) == rows
     assert group_size_of(model.layers[1].embeddings.numpy()) is None
+
+
+def test_rows_of_zeros_are_on_every_grid():
+    assert group_size_of(np.array([[7.0, 1.0], [0.7, 0.1], [0.0, 0.0]])) == 1
+    assert group_size_of(np.zeros((40, 3))) == 16
+
+
+def test_a_kernels_grid_is_found_in_each_column_and_a_tables_8_bits_in_all():
+    # Levels 7, 3 and 7, 2 in steps of 0.1 and 2.
+    kernel = np.array([[-0.7, 14.0, 0.0], [0.3, 4.0, 0.0]])
+    assert grid_bits(kernel, kind="kernel") == 4
+    # Levels 127, 60 and 127, 1: with one step for both columns 0.1 is no level.
+    kernel = np.array([[12.7, 127.0], [6.0, 1.0]])
+    assert grid_bits(kernel, kind="kernel") == 8
+    # Levels of a step of 1; with 100 as the largest level of its column, 1 is 1.27 steps.
+    table = np.array([[127.0, 100.0], [63.0, 1.0]])
+    assert grid_bits(table, kind="embedding") == 8
+    assert grid_bits(table, kind="kernel") is None
 
 
 @needs_quantizer

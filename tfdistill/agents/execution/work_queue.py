@@ -211,7 +211,6 @@ class WorkQueue:
     def _fail(self, items: list[WorkItem], error: BaseException) -> None:
         for item in items:
             if item.running or item.future.set_running_or_notify_cancel():
-                item.running = True
                 item.future.set_exception(RuntimeError(str(error)))
                 self._count(error)
             else:
