@@ -23,7 +23,7 @@ from tfdistill.files.folder import FolderKind
 from tfdistill.files.records import file_sha256, safe_file
 from tfdistill.runtime.interpreter import Interpreter
 
-__all__ = ["POLICIES", "LearnedPolicy", "open_policy"]
+__all__ = ["LearnedPolicy", "POLICIES", "open_policy"]
 
 OPEN, CLOSED, ABSENT = 0, 1, 2  # what a field is to the exported graph
 FORMAT = 1
