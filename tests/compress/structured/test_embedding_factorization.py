@@ -75,7 +75,7 @@ def test_a_narrow_table_starts_from_the_teachers(rng: np.random.Generator):
 
 @pytest.mark.parametrize("embedding_dim", [0, 6])
 def test_a_width_out_of_range_is_refused(embedding_dim: int):
-    expected = rf"`embedding_dim` must be an int in \[1, 6\).*={embedding_dim}. The table is 9 x 6"
+    expected = rf"`embedding_dim` must be an int in \[1, 5\].*={embedding_dim}. The table is 9 x 6"
     with pytest.raises(ValueError, match=expected):
         factorize_embedding(build(), embedding_dim=embedding_dim)
 

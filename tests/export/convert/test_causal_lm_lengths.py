@@ -16,7 +16,6 @@ from tfdistill.students import causal_lm
     [
         ({"context_length": 8.0}, TypeError, "`context_length` must be an int. Received.*=8.0"),
         ({"prefill_lengths": [4, True]}, TypeError, r"`prefill_lengths\[1\]` must be an int"),
-        ({"verify_length": "4"}, TypeError, "`verify_length` must be an int. Received.*'4'"),
         ({"context_length": 1}, ValueError, "at least 2. Received: .* with context_length=1"),
         ({"prefill_lengths": [9]}, ValueError, r"\[2, context_length\].*Received: \[9\]"),
     ],
