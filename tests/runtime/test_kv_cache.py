@@ -41,6 +41,30 @@ def test_a_full_context_is_shifted_to_the_newer_half_read_from_position_0(cache)
     np.testing.assert_allclose(shifted, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "calls"),
+    [
+        (1, ["decode"]),
+        (7, ["prefill_8"]),  # one call that is not full, and not seven of one token
+        (9, ["prefill_8", "decode"]),
+        (16, ["prefill_8", "prefill_8"]),
+    ],
+)
+def test_tokens_are_read_in_few_calls(
+    cache: KVCache, tokens: int, calls: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[str] = []
+    run = Interpreter.run
+
+    def counted(self, inputs, *, signature):
+        seen.append(signature)
+        return run(self, inputs, signature=signature)
+
+    monkeypatch.setattr(Interpreter, "run", counted)
+    cache.read(list(range(tokens)))
+    assert seen == calls
+
+
 def test_a_context_with_enough_free_slots_is_not_shifted(cache):
     cache.read(list(range(CONTEXT - 2)))
     cache.shift_context(room=2)
