@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tracemalloc
 
@@ -77,6 +78,20 @@ def test_signatures_that_earlier_versions_wrote_for_speculative_decoding_are_lef
     signatures = Interpreter(bundles[0] / "model.tflite").signatures
     old = {**signatures, "verify_4": signatures["prefill_8"]}
     assert find_lengths(old) == find_lengths(signatures) == {1: "decode", 8: "prefill_8"}
+
+
+def test_signatures_without_decode_or_with_caches_of_two_sizes_are_refused(bundles):
+    found = Interpreter(bundles[0] / "model.tflite").signatures
+    keys = found["prefill_8"].inputs["keys"]
+    longer = dataclasses.replace(keys, shape=(*keys.shape[:2], 2 * CONTEXT, keys.shape[3]))
+    inputs = {**found["prefill_8"].inputs, "keys": longer}
+    other = dataclasses.replace(found["prefill_8"], inputs=inputs)
+    for refused in (
+        {"prefill_8": found["prefill_8"]},
+        {"decode": found["decode"], "prefill_8": other},
+    ):
+        with pytest.raises(ValueError, match="no decode signature, or the caches differ"):
+            find_lengths(refused)
 
 
 def test_a_text_longer_than_the_context_is_written_in_constant_memory(generator):
