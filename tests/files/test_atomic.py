@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -60,13 +61,46 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> No
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
         with (
-            pytest.raises(OSError, match="a.bin could not be written: .* Nothing was changed"),
+            pytest.raises(OSError, match="a.bin could not be written: File too large. Nothing was"),
             replacing(tmp_path / "a.bin") as temporary,
         ):
             temporary.write_bytes(bytes(20_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert os.listdir(tmp_path) == []
+
+
+def test_an_error_without_a_number_is_told_in_its_own_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="a.txt could not be written: the tape broke. Nothing was"),
+        replacing(tmp_path / "a.txt"),
+    ):
+        raise OSError("the tape broke")
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_of_the_same_file(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from tfdistill.files.atomic import replacing\n"
+        "with replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    root = str(Path(atomic.__file__).parents[2])
+    for name in ("a.txt", "b.txt"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / name)],
+            env={**os.environ, "PYTHONPATH": root},
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 2
+
+    with replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("all")
+    hidden, written = sorted(os.listdir(tmp_path))
+    assert written == "a.txt"
+    assert hidden.endswith("-b.txt")  # may be of use to whoever writes that one
 
 
 def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:

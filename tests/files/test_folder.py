@@ -69,6 +69,15 @@ def test_this_system_exchanges_folders_in_one_step(tmp_path: Path):
     assert not folders._exchange(tmp_path / "a", tmp_path / "gone")
 
 
+def test_a_c_library_without_the_single_step_does_it_in_two_renames(
+    note: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(folders.ctypes, "CDLL", lambda name: object())  # as before glibc 2.28
+    write(note, "new", "a.txt")
+    assert tree(note)["a.txt"] == "new"
+    assert os.listdir(note.parent) == ["note"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_while_writing_leaves_the_old_folder_and_no_other(note: Path, error):
     before = tree(note)
@@ -149,6 +158,14 @@ def test_a_folder_of_another_kind_is_not_replaced(tmp_path: Path, content: dict[
     with pytest.raises(FileExistsError, match="which is none that tfdistill wrote as a note"):
         write(target, "new")
     assert tree(target) == content
+
+
+def test_a_folder_whose_manifest_is_a_link_is_not_replaced(note: Path):
+    (note / "manifest.json").rename(note.parent / "elsewhere.json")
+    (note / "manifest.json").symlink_to(note.parent / "elsewhere.json")
+    with pytest.raises(FileExistsError, match="which is none that tfdistill wrote as a note"):
+        write(note, "new")
+    assert tree(note)["a.txt"] == "old"
 
 
 def test_a_manifest_from_before_kinds_were_stated_is_known_by_its_keys(tmp_path: Path):

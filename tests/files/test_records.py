@@ -45,6 +45,11 @@ def test_a_name_that_leaves_the_folder_is_refused(folder: Path, name: str, inner
         safe_file(folder, name, largest=99, what="team", inner_links=inner_links)
 
 
+def test_a_name_by_way_of_a_missing_folder_is_refused(folder: Path):
+    with pytest.raises(ValueError, match="must hold gone/../a.txt, which cannot be read"):
+        safe_file(folder, "gone/../a.txt", largest=99, what="team", inner_links=True)
+
+
 def test_an_absolute_name_is_refused(folder: Path):
     name = str(folder.parent / "secret")
     with pytest.raises(ValueError, match="must hold .* itself. Received: a link to .*outside"):

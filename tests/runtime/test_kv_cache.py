@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tracemalloc
 
@@ -41,6 +42,30 @@ def test_a_full_context_is_shifted_to_the_newer_half_read_from_position_0(cache)
     np.testing.assert_allclose(shifted, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "calls"),
+    [
+        (1, ["decode"]),
+        (7, ["prefill_8"]),  # one call that is not full, and not seven of one token
+        (9, ["prefill_8", "decode"]),
+        (16, ["prefill_8", "prefill_8"]),
+    ],
+)
+def test_tokens_are_read_in_few_calls(
+    cache: KVCache, tokens: int, calls: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[str] = []
+    run = Interpreter.run
+
+    def counted(self, inputs, *, signature):
+        seen.append(signature)
+        return run(self, inputs, signature=signature)
+
+    monkeypatch.setattr(Interpreter, "run", counted)
+    cache.read(list(range(tokens)))
+    assert seen == calls
+
+
 def test_a_context_with_enough_free_slots_is_not_shifted(cache):
     cache.read(list(range(CONTEXT - 2)))
     cache.shift_context(room=2)
@@ -53,6 +78,20 @@ def test_signatures_that_earlier_versions_wrote_for_speculative_decoding_are_lef
     signatures = Interpreter(bundles[0] / "model.tflite").signatures
     old = {**signatures, "verify_4": signatures["prefill_8"]}
     assert find_lengths(old) == find_lengths(signatures) == {1: "decode", 8: "prefill_8"}
+
+
+def test_signatures_without_decode_or_with_caches_of_two_sizes_are_refused(bundles):
+    found = Interpreter(bundles[0] / "model.tflite").signatures
+    keys = found["prefill_8"].inputs["keys"]
+    longer = dataclasses.replace(keys, shape=(*keys.shape[:2], 2 * CONTEXT, keys.shape[3]))
+    inputs = {**found["prefill_8"].inputs, "keys": longer}
+    other = dataclasses.replace(found["prefill_8"], inputs=inputs)
+    for refused in (
+        {"prefill_8": found["prefill_8"]},
+        {"decode": found["decode"], "prefill_8": other},
+    ):
+        with pytest.raises(ValueError, match="no decode signature, or the caches differ"):
+            find_lengths(refused)
 
 
 def test_a_text_longer_than_the_context_is_written_in_constant_memory(generator):

@@ -266,7 +266,7 @@ def _exchange(one: Path, other: Path) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        rename = ctypes.CDLL(None).renameat2
     except (OSError, AttributeError):  # a C library older than glibc 2.28
         return False
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE

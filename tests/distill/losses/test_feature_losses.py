@@ -233,3 +233,12 @@ def test_relation_heads_that_do_not_divide_the_widths_are_refused(heads):
     )
     with pytest.raises(ValueError, match=message):
         relation_kl(tf.zeros([1, 2, 2, 4]), tf.zeros([1, 2, 2, 2]), relation_heads=heads)
+
+
+@pytest.mark.parametrize(("width", "example"), [(768, 48), (312, 13), (56, 2), (8, 1)])
+def test_the_relation_heads_that_a_refusal_suggests_divide_the_width(width: int, example: int):
+    vectors = tf.zeros([1, 2, 1, width])
+    # At least 16 numbers for each head, where the width is that large: 312 = 13 · 24, 56 = 2 · 28.
+    with pytest.raises(ValueError, match=f"Divisors of {width} do, for example {example}\\."):
+        relation_kl(vectors, vectors, relation_heads=5)
+    relation_kl(vectors, vectors, relation_heads=example)

@@ -76,11 +76,13 @@ def test_a_keras_loss_with_a_mask_is_refused(masked_by: str):
         made.fit(tokens, tokens, verbose=0)
 
 
-def test_a_keras_loss_of_layers_is_refused():
+@pytest.mark.parametrize(("teacher", "student"), [("a", "b"), ("a", None), (None, "b")])
+def test_a_keras_loss_of_layers_is_refused(teacher: str | None, student: str | None):
     loss = keras.distillation.FeatureDistillation(
-        loss="mse", teacher_layer_name="a", student_layer_name="b"
+        loss="mse", teacher_layer_name=teacher, student_layer_name=student
     )
-    with pytest.raises(ValueError, match="`soft_loss` must compare logits.*layers 'a' and 'b'"):
+    message = f"`soft_loss` must compare logits.*layers {teacher!r} and {student!r}"
+    with pytest.raises(ValueError, match=message):
         td.Distiller(student=net(), teacher=net(1)).compile("sgd", soft_loss=loss)
 
 
@@ -125,3 +127,14 @@ def test_a_function_that_only_has_the_name_of_ours_is_not_taken_for_it():
         return student_logits[..., 0]
 
     assert soft.to_config(forward_kl) == {"function": "forward_kl"}
+
+
+def test_a_function_is_found_by_its_name_among_the_custom_objects():
+    def mine(teacher_logits, student_logits, *, temperature):
+        return student_logits[..., 0]
+
+    config = soft.to_config(mine)
+    with keras.saving.custom_object_scope({"mine": mine}):
+        assert soft.from_config(config) is mine
+    with pytest.raises(ValueError, match="`custom_objects` must hold the soft loss 'mine'"):
+        soft.from_config(config)

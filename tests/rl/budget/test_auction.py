@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdistill.rl.budget.auction import Auction
+from tfdistill.rl.budget.auction import Auction, Planner, gain_curve
 from tfdistill.rl.budget.game import BudgetGame
 
 CLIMB, CALL = 1, 2  # the tier before the last, and the last one, of three
@@ -40,3 +40,42 @@ def test_a_price_above_any_gain_ends_all_calls(make_record: Callable, rounds: in
     actions = np.asarray(Auction(game, price=1.0)(game.of(tf.range(50)[:, None])))
 
     assert not (actions == CALL).any()
+
+
+def test_a_sub_task_that_is_closed_gets_no_call(make_record: Callable):
+    game = BudgetGame(make_record(200, seed=3), calls=5, requests=1, rounds=1)
+    table = np.array(game.of(tf.range(200)[:, None]))
+    before = Auction(game)(table)
+    table[:, -1] = 1  # the last column says whether the last sub-task is closed
+    after = Auction(game)(table)
+
+    assert (before[:, -1] == CALL).sum() > 50
+    assert not after[:, -1].any()
+    assert (after[:, :-1] == CALL).any()
+
+
+@pytest.mark.parametrize(("size", "gain"), [(None, 0.5 * 0.8 * (0.9 / 0.8 - 1)), ([2], 0.1 / 2)])
+def test_the_curve_ends_behind_the_sub_tasks_that_may_call(size: list[int] | None, gain: float):
+    curve, rank = gain_curve(
+        np.array([[0.5, 0.8]]),
+        np.array([[0.9, 0.9]]),
+        np.array([[False, True]]),
+        size=None if size is None else np.array(size),
+    )
+
+    assert curve[0].tolist() == pytest.approx([0.0, gain, -np.inf])
+    assert rank.tolist() == [[1, 0]]
+
+
+def test_in_the_last_request_of_a_batch_the_planner_saves_nothing(make_record: Callable):
+    record = make_record(200, seed=3)
+    one = BudgetGame(record, calls=5, requests=1, rounds=1)
+    two = BudgetGame(record, calls=5, requests=2, rounds=1)
+    dear = np.array([np.zeros(6), 10.0 * np.arange(6), 20.0 * np.arange(6)])  # V of a call: 10
+    first = two.of(tf.stack([tf.range(200)] * 2, axis=1))
+
+    np.testing.assert_array_equal(
+        Planner(one, dear[:2])(one.of(tf.range(200)[:, None])),
+        Auction(one)(one.of(tf.range(200)[:, None])),
+    )
+    assert not (Planner(two, dear)(first) == CALL).any()

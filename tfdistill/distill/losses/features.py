@@ -189,10 +189,11 @@ def _relation_heads(given: int | None, widths: list[int], *, at_most: int) -> in
     if given is None:
         return max(count for count in range(1, at_most + 1) if common % count == 0)
     if isinstance(given, bool) or not isinstance(given, int) or given < 1 or common % given:
+        example = _relation_heads(None, widths, at_most=max(1, common // 16))  # 16 numbers each
         raise ValueError(
             "`relation_heads` must divide the widths of teacher and student. Received: "
             f"relation_heads={given!r}, teacher → {widths[0]}, student → {widths[1]}. "
-            f"Divisors of {common} do, for example {max(1, common // 16)}."
+            f"Divisors of {common} do, for example {example}."
         )
     return given
 
