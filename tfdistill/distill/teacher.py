@@ -367,7 +367,7 @@ def mean_numbers(
 
     Example:
         >>> teachers = [tf.constant([[1.0]]), tf.constant([[3.0]])]
-        >>> float(mean_numbers(teachers, weights=[0.25, 0.75], temperature=1.0))
+        >>> float(mean_numbers(teachers, weights=[0.25, 0.75], temperature=1.0)[0, 0])
         2.5
     """
     del temperature

@@ -20,6 +20,7 @@ from tfdistill.introspection.shapes import infer, input_specs
 __all__ = ["check_copy"]
 
 _LENGTHS = (8, 32, 128, 2)  # tried in turn for axes of any length
+_REPEATS = 3  # calls that show whether a model's last digits vary
 
 
 def check_copy(copy: keras.Model, model: keras.Model) -> None:
@@ -43,12 +44,19 @@ def check_copy(copy: keras.Model, model: keras.Model) -> None:
         except Exception:
             continue  # a guess that was wrong
         try:
-            equal = _same(expected, _outputs(copy, inputs))
+            found = _outputs(copy, inputs)
         except Exception as error:
             raise _difference(model, *_first_difference(copy, model, inputs)) from error
-        # A model that draws numbers in inference mode need not even equal itself.
-        if not equal and _same(expected, _outputs(model, inputs)):
-            raise _difference(model, *_first_difference(copy, model, inputs))
+        if not _same(expected, found):
+            again = [_outputs(model, inputs) for _ in range(_REPEATS)]
+            if not all(_near(expected, each) for each in again):
+                continue  # it draws numbers in inference mode, or nothing is left of the inputs
+            if not _near(expected, found) or (
+                # Large convolutions may sum in an order that varies, which moves the last digits.
+                all(_same(expected, each) for each in again)
+                and all(_same(found, _outputs(copy, inputs)) for _ in range(_REPEATS))
+            ):
+                raise _difference(model, *_first_difference(copy, model, inputs))
         if _tells_something(expected):
             return
 
@@ -65,6 +73,24 @@ def _difference(model: keras.Model, path: str, layer: keras.layers.Layer) -> Val
         f"model={model.name!r}, whose layer {path!r} of class {type(layer).__name__} computes "
         f"something else in a copy. {hint}"
     )
+
+
+def _near(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
+    """Tells whether arrays are equal but for rounding, 1e-5 of the largest number."""
+    return len(some) == len(others) and all(
+        one.shape == other.shape
+        and one.dtype == other.dtype
+        and _equal_but_for_rounding(one, other)
+        for one, other in zip(some, others, strict=True)
+    )
+
+
+def _equal_but_for_rounding(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype.kind != "f":
+        return _equal(one, other)
+    finite = np.abs(one[np.isfinite(one)])
+    largest = float(finite.max(initial=0.0))
+    return bool(np.allclose(one, other, rtol=1e-5, atol=1e-5 * largest, equal_nan=True))
 
 
 def _batches(model: keras.Model) -> Iterator[Any]:

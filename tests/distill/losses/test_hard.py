@@ -167,7 +167,7 @@ def test_an_ignored_class_that_is_no_integer_is_refused(ignore_class):
         (keras.losses.SparseCategoricalCrossentropy(), "sparse_categorical_crossentropy"),
         (keras.losses.CategoricalCrossentropy(), "categorical_crossentropy"),
         (keras.losses.categorical_crossentropy, "categorical_crossentropy"),
-        ("binary_crossentropy", "binary_crossentropy"),
+        (keras.losses.BinaryCrossentropy(), "binary_crossentropy"),
     ],
 )
 def test_a_loss_on_probabilities_is_refused(loss, name: str):

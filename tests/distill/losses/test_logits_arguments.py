@@ -47,7 +47,10 @@ def test_what_is_neither_name_nor_function_is_refused(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    known = r"\['forward_kl', 'jensen_shannon', 'reverse_kl', 'skewed_kl'\]"
+    known = (
+        r"\['binary_kl', 'forward_kl', 'jensen_shannon', 'reverse_kl', 'skewed_kl', "
+        r"'squared_error'\]"
+    )
     with pytest.raises(ValueError, match=rf"`soft_loss` must be one of {known}.*'kl'"):
         losses.by_name("kl")
 
