@@ -1,14 +1,3 @@
 """Fixtures of this folder's tests; they are described where they come from."""
 
-from shared_fixtures.models_to_export import (  # noqa: F401
-    bert,
-    bert_of,
-    convolution,
-    encoder,
-    encoder_file,
-    example_inputs,
-    ids,
-    read_tensors,
-    small_encoder,
-    subclassed,
-)
+from shared_fixtures.models_to_export import ids, small_encoder  # noqa: F401

@@ -11,12 +11,7 @@ from shared_fixtures.agents_at_work import (  # noqa: F401
 from shared_fixtures.models_to_export import (  # noqa: F401
     bert,
     bert_of,
-    convolution,
     encoder,
     encoder_file,
-    example_inputs,
     ids,
-    read_tensors,
-    small_encoder,
-    subclassed,
 )

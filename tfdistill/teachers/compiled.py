@@ -8,7 +8,6 @@ is as large as one of them.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 
 from tfdistill.arguments import check_int
 from tfdistill.export.tflite import to_tflite
+from tfdistill.files.records import file_sha256
 from tfdistill.runtime.interpreter import Interpreter
 
 __all__ = ["CompiledTeacher", "TeacherFidelity", "compile_teacher", "length_buckets"]
@@ -129,7 +129,7 @@ class CompiledTeacher:
             self._input, self._output = inputs[0].name, outputs[0].name
             self.num_classes = outputs[0].shape[-1]
         self.lengths = tuple(sorted(self._signature_of))
-        self.fingerprint = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.fingerprint = file_sha256(self.path)
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
         """Computes the logits of texts, those of like length together.

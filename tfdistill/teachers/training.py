@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from tfdistill.arguments import check_int, check_number
 from tfdistill.distill.length_batches import batches_of_like_length
+from tfdistill.files.atomic import replacing
 from tfdistill.teachers.pretrained import text_classifier, text_features
 
 __all__ = ["CutPadding", "TrainedTeacher", "best_teacher", "fine_tune", "train_head"]
@@ -346,6 +347,5 @@ def _weights_path(folder: str | os.PathLike[str] | None) -> Path | None:
 
 def _keep(model: keras.Model, path: Path | None) -> None:
     if path is not None:
-        fresh = path.with_name(f"new.{path.name}")
-        model.save_weights(fresh)
-        fresh.replace(path)
+        with replacing(path) as temporary:
+            model.save_weights(temporary)
