@@ -12,6 +12,7 @@ from .download import AssetError as AssetError, AssetUnreachableError as AssetUn
 from .reuters import load_20newsgroups as load_20newsgroups, load_reuters as load_reuters
 from .splits import (
     contradictions as contradictions,
+    held_out_rows as held_out_rows,
     hold_out as hold_out,
     keep_known_labels as keep_known_labels,
 )

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from tfdistill.arguments import check_number
 from tfdistill.datasets.tables.columns import option
 from tfdistill.datasets.tables.table import SkippedRow, Table
 from tfdistill.datasets.text_files import TextData, text_data
 
-__all__ = ["contradictions", "hold_out", "keep_known_labels"]
+__all__ = ["contradictions", "held_out_rows", "hold_out", "keep_known_labels"]
 
 
 def contradictions(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int]]:
@@ -99,6 +101,53 @@ def hold_out(
             "Give test texts of their own, or a larger share."
         )
     return text_data(parts[False], parts[True])
+
+
+def held_out_rows(
+    texts: Sequence[str],
+    *,
+    groups: Sequence[str] | None = None,
+    share: float = 0.1,
+    seed: int = 0,
+) -> npt.NDArray[np.bool_]:
+    """Draws which rows are held out, group by group.
+
+    Of a group with n different texts, round(share · n) are held out, and never all of them. Rows
+    of one text stay on one side. A group is left in training where its texts are others' too.
+
+    Args:
+        texts: N raw strings.
+        groups: The group of each row, such as its class; None draws from all rows alike.
+        share: Fraction of each group's texts that is held out, in [0, 1).
+        seed: Seed of the draw.
+
+    Returns:
+        Whether each row is held out, bool `[N]`.
+
+    Raises:
+        TypeError: If `share` is not a number.
+        ValueError: If it is out of range.
+
+    Example:
+        >>> held_out_rows(["a", "b", "a", "c"], share=0.4).tolist()
+        [False, True, False, False]
+    """
+    check_number(share, argument="share", interval="[0, 1)")
+    names = [""] * len(texts) if groups is None else list(groups)
+    of_text = dict(zip(reversed(list(texts)), reversed(names), strict=True))
+    members: dict[str, list[str]] = {}
+    for text, name in of_text.items():
+        members.setdefault(name, []).append(text)
+    generator = np.random.default_rng(seed)
+    held: set[str] = set()
+    for name in sorted(members):
+        own = sorted(members[name])
+        count = min(round(share * len(own)), len(own) - 1)
+        held.update(own[index] for index in generator.permutation(len(own))[:count])
+    trained = {name for text, name in zip(texts, names, strict=True) if text not in held}
+    return np.array(
+        [text in held and name in trained for text, name in zip(texts, names, strict=True)], bool
+    )
 
 
 def keep_known_labels(

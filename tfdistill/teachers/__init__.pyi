@@ -17,3 +17,4 @@ from .training import (
     fine_tune as fine_tune,
     train_head as train_head,
 )
+from .word_vectors import word_vectors as word_vectors

@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdistill.arguments import check_int, check_number
+from tfdistill.distill.backup import Backup
+from tfdistill.distill.epoch_rows import EpochRows
 from tfdistill.distill.length_batches import batches_of_like_length
 from tfdistill.files.atomic import replacing
 from tfdistill.teachers.pretrained import text_classifier, text_features
@@ -27,6 +29,7 @@ __all__ = ["CutPadding", "TrainedTeacher", "best_teacher", "fine_tune", "train_h
 
 OUTPUTS = ("softmax", "sigmoid", "linear")
 _WINDOW = 32  # batches that are sorted by length together
+_TOKENS_OF_A_BACKUP = 30_000  # some 20 s of MiniLM on two cores
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -225,7 +228,8 @@ def fine_tune(
         batch_size: Texts of a step.
         learning_rate: Peak rate.
         dropout: Share of features that the head does not see while training, in [0, 1).
-        folder: Where the weights are kept after each epoch; a run that was killed goes on there.
+        folder: Where the weights are kept every 30,000 tokens; a run that was killed goes on
+            there, and ends as one that was not.
         callbacks: More Keras callbacks, such as a progress bar.
         seed: Seed of the head and of the order.
 
@@ -248,23 +252,26 @@ def fine_tune(
     if path is not None and path.exists():
         model.load_weights(path)
         return _scored("fine-tuned", backbone, head, held_out, outputs)
-    per_epoch = math.ceil(len(train[0]) / batch_size)
-    steps = per_epoch * epochs
+    steps = math.ceil(len(train[0]) / batch_size) * epochs
     warmup = max(1, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), warmup_target=learning_rate, warmup_steps=warmup, alpha=0.02
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=1.0)
     model.compile(optimizer, loss=loss_of(outputs))
-    going_on = [] if path is None else [keras.callbacks.BackupAndRestore(path.parent / "backup")]
+    going_on = [] if path is None else [Backup(path.parent / "backup")]
+    # A backup after so many tokens: what a crash costs does not grow with the texts.
+    per_pass = min(len(train[0]), math.ceil(np.count_nonzero(train[0]) / _TOKENS_OF_A_BACKUP))
+    rows = EpochRows(
+        *train, batch_size=batch_size * _WINDOW, seed=seed, epochs_per_pass=max(1, per_pass)
+    )
     with warnings.catch_warnings():
         # The pooler of BERT reads the first token alone; the features are the mean of all.
         warnings.filterwarnings("ignore", "Gradients do not exist for variables .*pooled_dense")
         model.fit(
-            _batches(train, batch_size=batch_size, seed=seed),
-            steps_per_epoch=per_epoch,
-            epochs=epochs,
-            callbacks=[*going_on, *callbacks],
+            batches_of_like_length(rows.dataset(), batch_size=batch_size, seed=seed),
+            epochs=epochs * max(1, per_pass),
+            callbacks=[*going_on, rows, *callbacks],
             verbose=0,
         )
     _keep(model, path)
@@ -327,15 +334,6 @@ def _in_order_of_length(model: keras.Model, ids: np.ndarray) -> np.ndarray:
     """Runs a model on batches of texts of like length; returns its rows in the order of `ids`."""
     order = np.argsort(np.sum(ids != 0, axis=1), kind="stable")
     return model.predict(ids[order], batch_size=64, verbose=0)[np.argsort(order)]
-
-
-def _batches(
-    train: tuple[np.ndarray, np.ndarray], *, batch_size: int, seed: int
-) -> tf.data.Dataset:
-    rows = tf.data.Dataset.from_tensor_slices((train[0], train[1]))
-    rows = rows.shuffle(len(train[0]), seed=seed).repeat()
-    windows = rows.batch(batch_size * _WINDOW, drop_remainder=True)
-    return batches_of_like_length(windows, batch_size=batch_size, seed=seed)
 
 
 def _weights_path(folder: str | os.PathLike[str] | None) -> Path | None:

@@ -28,7 +28,7 @@ from tfdistill.distill.teacher_cache.logit_records import (
     FEATURES,
     INPUTS,
     dense_logits,
-    epoch_order,
+    rows_of_epoch,
     stored_parts,
 )
 from tfdistill.distill.teacher_cache.ray_workers import answer_rows, answers_of_workers
@@ -36,6 +36,7 @@ from tfdistill.distill.teacher_cache.ray_workers import answer_rows, answers_of_
 __all__ = ["TeacherCache"]
 
 _BATCHES_PER_SHARD = 16
+_KEPT_BYTES = 2**27  # of inputs and labels that become tensors, as the reader does with answers
 
 
 class TeacherCache:
@@ -74,6 +75,7 @@ class TeacherCache:
         resume: bool = True,
         fingerprint: str | None = None,
         workers: int = 1,
+        progress: Callable[[int, int], object] | None = None,
     ) -> TeacherCache:
         """Asks a teacher about every row and writes its logits, shard by shard.
 
@@ -90,6 +92,8 @@ class TeacherCache:
             fingerprint: Names a callable teacher; needed because code cannot be hashed.
             workers: Number of processes that ask copies of a Keras teacher, an int of at least
                 1. Above 1 they are Ray's, on several machines if its session has them.
+            progress: Called with the rows that are answered and all rows, in place of the bar
+                that is drawn otherwise.
 
         Returns:
             The opened cache.
@@ -132,19 +136,32 @@ class TeacherCache:
         parts = _missing_parts(folder, manifest, x)
         settings: dict[str, Any] = {"batch_size": batch_size, "top_k": top_k}
         missing = sum(_count_rows(part) for _, _, part in parts)
-        with tqdm(total=rows, initial=rows - missing, unit="row", desc="asking the teacher") as bar:
+        with tqdm(
+            total=rows,
+            initial=rows - missing,
+            unit="row",
+            desc="asking the teacher",
+            disable=progress is not None,
+        ) as bar:
+            done = rows - missing
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                bar.update(count)
+                if progress is not None:
+                    progress(done, rows)
+
             if workers == 1:
                 for number, first_row, part in parts:
-                    found = answer_rows(
-                        ask, part, first_row=first_row, advance=bar.update, **settings
-                    )
+                    found = answer_rows(ask, part, first_row=first_row, advance=advance, **settings)
                     shards.write_shard(folder, number, found)
                 return cls(folder)
             for number, found in answers_of_workers(
                 teacher, parts, layers=layers, workers=workers, **settings
             ):
                 shards.write_shard(folder, number, found)
-                bar.update(len(next(iter(found.values()))))
+                advance(len(next(iter(found.values()))))
         return cls(folder)
 
     def start_epoch(self, epoch: int | None) -> None:
@@ -197,6 +214,8 @@ class TeacherCache:
         shuffle: bool = True,
         seed: int = 0,
         initial_epoch: int = 0,
+        epochs_per_pass: int = 1,
+        student_x: Any = None,
     ) -> tf.data.Dataset:
         """Makes batches for `Distiller(student=..., teacher=cache).fit`.
 
@@ -209,7 +228,12 @@ class TeacherCache:
             batch_size: Rows per batch; the last one may be smaller.
             shuffle: Whether to shuffle the rows.
             seed: Seed of the order.
-            initial_epoch: Number of the first pass, for resuming outside of `Distiller.fit`.
+            initial_epoch: Number of the first epoch, for resuming outside of `Distiller.fit`.
+            epochs_per_pass: Number of epochs that share one pass over the rows, an int of at least
+                1. Backups are made between epochs: of 600,000 rows a tenth is soon read again, a
+                whole pass is not.
+            student_x: What the student is fed in the place of `x`, rows alike, where it reads the
+                same texts in another form, such as a bag of words.
 
         Returns:
             A dataset of `(inputs with answers, y[, sample_weight])`.
@@ -217,6 +241,9 @@ class TeacherCache:
         Raises:
             ValueError: If `x` is not what the cache was built with, or the row counts differ.
         """
+        epochs_per_pass = check_int(
+            epochs_per_pass, argument="epochs_per_pass", at_least=1, at_most=self.num_rows
+        )
         found = shards.fingerprint_inputs(x)
         if found != self._manifest["inputs"]:
             raise ValueError(
@@ -225,40 +252,73 @@ class TeacherCache:
                 f"{self._manifest['inputs'][:12]}. Other texts, another length or another "
                 "tokenizer need a cache of their own."
             )
-        for argument, value in (("y", y), ("sample_weight", sample_weight)):
+        for argument, value in (
+            ("y", y), ("sample_weight", sample_weight), ("student_x", student_x)
+        ):  # fmt: skip
             if value is not None and _count_rows(value) != self.num_rows:
                 raise ValueError(
                     f"`{argument}` must have as many rows as `x`. Received: {argument} with "
                     f"{_count_rows(value)} rows, x with {self.num_rows}."
                 )
-        parts = {"x": x}
+        parts = {"x": x if student_x is None else student_x}
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
                 parts[name] = keras.tree.map_structure(np.asarray, value)
         epoch = initial_epoch
-        batches = math.ceil(self.num_rows / batch_size)
 
-        def one_epoch() -> Iterator[Any]:
+        def orders() -> Iterator[np.ndarray]:
             nonlocal epoch
             if self._next_epoch is not None:
                 epoch = self._next_epoch
-            order = np.arange(self.num_rows)
-            if shuffle:
-                order = epoch_order(self.num_rows, seed=seed, epoch=epoch)
-            for number in range(batches):
-                epoch += number == batches - 1
-                taken = order[number * batch_size : (number + 1) * batch_size]
-                batch = {name: _take(value, taken) for name, value in parts.items()}
-                yield {**batch, "answers": self._shards.take(taken)}
+            order = rows_of_epoch(
+                self.num_rows, seed=seed if shuffle else None, epoch=epoch, per_pass=epochs_per_pass
+            )
+            last = (len(order) - 1) // batch_size * batch_size
+            if last:
+                yield order[:last]
+            epoch += 1  # the last batch is under way: who reads on begins the next epoch
+            yield order[last:]
 
+        rows = tf.data.Dataset.from_generator(
+            orders, output_signature=tf.TensorSpec([None], tf.int64)
+        ).flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
+        dataset = rows.map(self._taking(parts)).map(self._to_batch)
+        if epochs_per_pass == 1:
+            batches = math.ceil(self.num_rows / batch_size)
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+        return dataset.prefetch(2)
+
+    def _taking(self, parts: dict[str, Any]) -> Callable[[tf.Tensor], dict[str, Any]]:
+        """Returns a function from row numbers to what a batch holds.
+
+        What fits into memory becomes tensors, and batches are gathered without Python.
+        """
+        if self._shards.kept is not None and _num_bytes(parts) <= _KEPT_BYTES:
+            kept = keras.tree.map_structure(tf.convert_to_tensor, parts)
+            kept["answers"] = {
+                name: tf.convert_to_tensor(array) for name, array in self._shards.kept.items()
+            }
+            return lambda rows: keras.tree.map_structure(
+                lambda tensor: tf.gather(tensor, rows), kept
+            )
         first = {name: _take(value, slice(0, 1)) for name, value in parts.items()}
         signature = keras.tree.map_structure(
             lambda a: tf.TensorSpec([None, *a.shape[1:]], a.dtype), first
         )
         signature["answers"] = self._specs()
-        dataset = tf.data.Dataset.from_generator(one_epoch, output_signature=signature)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
-        return dataset.map(self._to_batch).prefetch(2)
+        specs = keras.tree.flatten(signature)
+
+        def read(rows: np.ndarray) -> list[Any]:
+            found = {name: _take(value, rows) for name, value in parts.items()}
+            return keras.tree.flatten({**found, "answers": self._shards.take(rows)})
+
+        def take(rows: tf.Tensor) -> dict[str, Any]:
+            found = tf.numpy_function(read, [rows], [spec.dtype for spec in specs], stateful=False)
+            for tensor, spec in zip(found, specs, strict=True):
+                tensor.set_shape(spec.shape)
+            return keras.tree.pack_sequence_as(signature, found)
+
+        return take
 
     def _specs(self) -> dict[str, tf.TensorSpec]:
         return {
@@ -299,6 +359,10 @@ def _count_rows(x: Any) -> int:
             f"Received: arrays of {sorted(counts)} rows."
         )
     return counts.pop()
+
+
+def _num_bytes(x: Any) -> int:
+    return sum(np.asarray(leaf).nbytes for leaf in keras.tree.flatten(x))
 
 
 def _take(x: Any, rows: Any) -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     "dense_logits",
     "epoch_order",
     "records",
+    "rows_of_epoch",
     "split_features",
     "stored_parts",
     "to_arrays",
@@ -51,6 +52,27 @@ def epoch_order(rows: int, *, seed: int, epoch: int) -> np.ndarray:
         True
     """
     return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def rows_of_epoch(rows: int, *, seed: int | None, epoch: int, per_pass: int = 1) -> np.ndarray:
+    """Lists the rows of an epoch, where several epochs may share one pass over all rows.
+
+    Args:
+        rows: Number of rows.
+        seed: Seed of the whole run; None keeps the order.
+        epoch: Number of the epoch, from 0.
+        per_pass: Number of epochs in a pass, an int in [1, rows].
+
+    Returns:
+        Row numbers, int64; those of the epochs of one pass are all rows, each once.
+
+    Example:
+        >>> [rows_of_epoch(5, seed=None, epoch=epoch, per_pass=2).tolist() for epoch in range(3)]
+        [[0, 1], [2, 3, 4], [0, 1]]
+    """
+    number, part = divmod(epoch, per_pass)
+    order = np.arange(rows) if seed is None else epoch_order(rows, seed=seed, epoch=number)
+    return order[part * rows // per_pass : (part + 1) * rows // per_pass]
 
 
 def dense_logits(

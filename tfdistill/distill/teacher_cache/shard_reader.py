@@ -58,6 +58,7 @@ class ShardReader:
 
     Attributes:
         specs: For each name the shape of a row and the dtype.
+        kept: All rows by name, if they are at most 128 MB; otherwise None.
     """
 
     def __init__(
@@ -93,9 +94,9 @@ class ShardReader:
             kind.itemsize * int(np.prod(inner, dtype=np.int64))
             for inner, kind in self.specs.values()
         )
-        self._kept: dict[str, np.ndarray] | None = None
+        self.kept: dict[str, np.ndarray] | None = None
         if rows * row_bytes <= _KEPT_BYTES:
-            self._kept = self._read(np.arange(rows))
+            self.kept = self._read(np.arange(rows))
 
     def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Reads rows into new arrays.
@@ -110,8 +111,8 @@ class ShardReader:
             ValueError: If a shard is no longer the file that it was.
         """
         rows = np.asarray(rows)
-        if self._kept is not None:
-            return {name: array[rows] for name, array in self._kept.items()}
+        if self.kept is not None:
+            return {name: array[rows] for name, array in self.kept.items()}
         return self._read(rows)
 
     def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:

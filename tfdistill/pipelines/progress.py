@@ -1,0 +1,95 @@
+"""One bar over a whole run, with the name of what is being done and an estimate of what is left."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+from tqdm.auto import tqdm
+
+__all__ = ["EpochBar", "Progress"]
+
+_FORMAT = "{desc:<34} {percentage:3.0f} %|{bar}| {elapsed} of about {total_time}"
+
+
+class _Bar(tqdm):
+    """A bar whose end is told as a time of day would be, and not as seconds an iteration."""
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """Adds the expected time of the whole run."""
+        state = super().format_dict
+        done, elapsed = state["n"] - state["initial"], state["elapsed"]
+        share = done / max(state["total"] - state["initial"], 1e-9)
+        expected = state["total"] if share < 0.02 else elapsed / share
+        state["total_time"] = self.format_interval(max(expected, elapsed))
+        return state
+
+
+class Progress:
+    """Measures a run in the seconds that its parts are expected to take.
+
+    Args:
+        parts: Expected seconds of each part, by name.
+        visible: Whether to draw the bar, on standard error.
+    """
+
+    def __init__(self, parts: Mapping[str, float], *, visible: bool = True) -> None:
+        self._parts = dict(parts)
+        self._bar = _Bar(
+            total=sum(self._parts.values()) or 1.0,
+            disable=not visible,
+            bar_format=_FORMAT,
+            leave=False,
+            mininterval=0.5,
+        )
+        self._part, self._done = "", 0.0
+
+    @contextlib.contextmanager
+    def part(self, name: str, *, shown: str | None = None) -> Iterator[Progress]:
+        """Names what is done inside; at its end the part counts as done, however long it took."""
+        self._part, self._done = name, 0.0
+        self._bar.set_description_str(shown or name)
+        yield self
+        self.reach(1.0)
+
+    def reach(self, share: float) -> None:
+        """Says how much of the part is done, in [0, 1]."""
+        moved = max(0.0, min(share, 1.0) - self._done)
+        self._bar.update(moved * self._parts.get(self._part, 0.0))
+        self._done += moved
+
+    def say(self, text: str) -> None:
+        """Writes a line above the bar."""
+        self._bar.clear()
+        self._bar.write(text)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        self._bar.close()
+
+
+class EpochBar(keras.callbacks.Callback):
+    """Moves a `Progress` while a model trains.
+
+    Args:
+        progress: The bar.
+        steps: Number of steps of the whole training, as far as known.
+        epoch_steps: Steps of an epoch, for a training that goes on in a later one.
+    """
+
+    def __init__(self, progress: Progress, *, steps: int, epoch_steps: int) -> None:
+        super().__init__()
+        self._progress, self._steps, self._per_epoch = progress, max(steps, 1), epoch_steps
+        self._first = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Notes where the epoch begins."""
+        self._first = epoch * self._per_epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Moves the bar, once in ten steps."""
+        if batch % 10 == 0:
+            self._progress.reach((self._first + batch + 1) / self._steps)

@@ -1,0 +1,179 @@
+"""Rows of the report: what each model of a run is worth and what it costs, from text to label."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfdistill.agents.agent import Agent, Prediction
+from tfdistill.agents.tokenization.text_encoder import TextEncoder
+from tfdistill.export.tflite import to_tflite
+from tfdistill.introspection.weights import (
+    count_nonzero,
+    count_parameters,
+    gzip_weight_bytes,
+    weight_bytes,
+)
+from tfdistill.pipelines.rivals import WordsRival, milliseconds
+from tfdistill.pipelines.material import Words
+from tfdistill.reports.metrics import accuracy, agreement, macro_f1
+from tfdistill.reports.stage_table import StageRow
+from tfdistill.runtime.benchmark import measure
+from tfdistill.runtime.interpreter import Interpreter
+from tfdistill.teachers.compiled import length_buckets
+from tfdistill.teachers.training import TrainedTeacher
+
+__all__ = ["Scorer", "answers_of", "bundle_bytes", "time_texts"]
+
+TIMED = 300
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Makes rows on one test set.
+
+    Attributes:
+        labels: Right classes of the test texts, int `[M]`.
+        teacher: The teacher's classes, int `[M]`.
+        num_classes: Number of classes.
+    """
+
+    labels: np.ndarray
+    teacher: np.ndarray
+    num_classes: int
+
+    def row(self, stage: str, predictions: np.ndarray) -> StageRow:
+        """Starts a row with what predictions are worth.
+
+        Args:
+            stage: Name of the stage.
+            predictions: Classes, int `[M]`.
+        """
+        return StageRow(
+            stage=stage,
+            accuracy=accuracy(self.labels, predictions),
+            macro_f1=macro_f1(self.labels, predictions, self.num_classes),
+            parameters=None,
+            nonzero=None,
+            size_bytes=None,
+            gzip_bytes=None,
+            latency_ms_p50=None,
+            latency_ms_p95=None,
+            teacher_agreement=agreement(self.teacher, predictions),
+        )
+
+
+def with_weights(row: StageRow, model: keras.Model) -> StageRow:
+    """Adds the size of a Keras model's float32 weights."""
+    return replace(
+        row,
+        parameters=count_parameters(model),
+        nonzero=count_nonzero(model),
+        size_bytes=weight_bytes(model),
+        gzip_bytes=gzip_weight_bytes(model),
+    )
+
+
+def with_file(row: StageRow, path: Path) -> StageRow:
+    """Adds what a `.tflite` file costs by itself."""
+    timing = measure(path)
+    return replace(
+        row,
+        size_bytes=timing.size_bytes,
+        gzip_bytes=timing.gzip_bytes,
+        latency_ms_p50=timing.latency_ms_p50,
+        latency_ms_p95=timing.latency_ms_p95,
+    )
+
+
+def answers_of(bundle: Path, texts: Sequence[str], *, label_names: Sequence[str]) -> np.ndarray:
+    """Answers raw texts with a bundle; a text that cannot be answered is class -1, never right.
+
+    Args:
+        bundle: Folder of a bundle.
+        texts: Raw texts.
+        label_names: Names of the classes.
+
+    Returns:
+        Classes, int64 `[M]`.
+    """
+    number = {name: index for index, name in enumerate(label_names)}
+    found = Agent(bundle).predict(texts, return_exceptions=True)
+    return np.array([number[one.label] if isinstance(one, Prediction) else -1 for one in found])
+
+
+def time_texts(answer: Callable[[str], object], texts: Sequence[str]) -> tuple[float, float]:
+    """Times single texts from text to answer.
+
+    Args:
+        answer: Answers one text.
+        texts: Raw texts; the first ones warm up, too.
+
+    Returns:
+        Median and 95th percentile, in milliseconds.
+    """
+    chosen = list(texts[:TIMED])
+    for text in chosen[:20]:
+        answer(text)
+    times = []
+    for text in chosen:
+        start = time.perf_counter()
+        answer(text)
+        times.append(1e3 * (time.perf_counter() - start))
+    return milliseconds(times)
+
+
+def teacher_reader(
+    teacher: TrainedTeacher, words: Words, texts: Sequence[str], path: Path
+) -> Callable[[str], np.ndarray]:
+    """Makes the fair teacher for single texts: a float file with a signature for each length.
+
+    Nobody deploys `model.predict`, and nobody pads: a ratio against either would flatter the
+    student.
+
+    Args:
+        teacher: The teacher.
+        words: Its tokenizer.
+        texts: Texts whose lengths the signatures follow.
+        path: The file to write.
+
+    Returns:
+        From a text to logits.
+    """
+    lengths = np.count_nonzero(words.for_teacher(texts), axis=1)
+    buckets = sorted({*length_buckets(lengths, count=5), words.sequence_length})
+    models = {f"tokens_{length}": teacher.model(sequence_length=length) for length in buckets}
+    interpreter = Interpreter(to_tflite(models, path, quantize=None), vetted=True)
+    encoder = TextEncoder(words.whole.to_str(), sequence_length=words.sequence_length)
+
+    def read(text: str) -> np.ndarray:
+        ids = encoder.encode(text)
+        own = int(np.count_nonzero(ids))
+        length = next(bucket for bucket in buckets if bucket >= own)
+        (logits,) = interpreter.run(
+            {"ids": ids[None, :length]}, signature=f"tokens_{length}"
+        ).values()
+        return logits
+
+    return read
+
+
+def bundle_bytes(folder: Path) -> int:
+    """Returns the bytes of all files of a bundle."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def words_row(row: StageRow, rival: WordsRival) -> StageRow:
+    """Adds what a bag of words of scikit-learn costs."""
+    return replace(row, parameters=rival.parameters, size_bytes=rival.size_bytes)
+
+
+def gzip_size(path: Path) -> int:
+    """Returns the bytes of a file after gzip level 9."""
+    return len(gzip.compress(path.read_bytes(), 9, mtime=0))

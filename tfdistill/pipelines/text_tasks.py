@@ -1,0 +1,174 @@
+"""What is asked of a text: one class, several labels, or a number."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["TASKS", "TextTask", "infer_task", "task_of"]
+
+TASKS = ("class", "labels", "number")
+_SEPARATORS = re.compile(r"\s*[|;,]\s*")
+_FEW = 20  # different whole numbers up to which a column of them is one of classes
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """A task and its classes.
+
+    Attributes:
+        kind: "class", "labels" or "number".
+        label_names: Names of the classes; of a number, the one name "number".
+    """
+
+    kind: str
+    label_names: tuple[str, ...]
+
+    @property
+    def outputs(self) -> str:
+        """What logits mean, as `Distiller.compile(outputs=...)` takes it."""
+        return {"class": "softmax", "labels": "sigmoid", "number": "linear"}[self.kind]
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of logits."""
+        return len(self.label_names)
+
+    def describe(self) -> str:
+        """Says what the task is, for people."""
+        shown = ", ".join(self.label_names[:4]) + ", …" * (len(self.label_names) > 4)
+        if self.kind == "class":
+            return f"one of {len(self.label_names)} classes ({shown})"
+        if self.kind == "labels":
+            return f"any of {len(self.label_names)} labels ({shown})"
+        return "a number"
+
+    def encode(self, cells: Sequence[Any]) -> np.ndarray:
+        """Turns cells of the label column into targets.
+
+        Args:
+            cells: Class names; lists of names, or texts of names between `,`, `;` or `|`; numbers.
+
+        Returns:
+            Class ids int32 `[N]`; 0 and 1, float32 `[N, C]`; or float32 `[N]`.
+
+        Example:
+            >>> TextTask("labels", ("joy", "fear")).encode(["fear|joy", ""]).tolist()
+            [[1.0, 1.0], [0.0, 0.0]]
+        """
+        if self.kind == "number":
+            return np.asarray(cells, np.float32)
+        number = {name: index for index, name in enumerate(self.label_names)}
+        if self.kind == "class":
+            return np.array([number[cell] for cell in cells], np.int32)
+        targets = np.zeros((len(cells), len(number)), np.float32)
+        for row, cell in enumerate(cells):
+            for name in names_in(cell):
+                if name in number:
+                    targets[row, number[name]] = 1.0
+        return targets
+
+
+def names_in(cell: Any) -> tuple[str, ...]:
+    """Lists the names in a cell of several labels.
+
+    Args:
+        cell: A list, a JSON list, or names between `,`, `;` or `|`; nothing is no label.
+
+    Example:
+        >>> names_in("joy; fear"), names_in('["a,b"]'), names_in(None)
+        (('joy', 'fear'), ('a,b',), ())
+    """
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return ()
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            pass
+    if isinstance(cell, (list, tuple, set, np.ndarray)):
+        names = [str(name).strip() for name in cell]
+    else:
+        names = _SEPARATORS.split(str(cell).strip())
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def infer_task(cells: Sequence[Any]) -> str:
+    """Guesses the task from a column: lists are labels, fractions are numbers, else classes.
+
+    Names between separators are classes too, because a class may have a comma in its name; say
+    `task="labels"` for them.
+
+    Args:
+        cells: The label column as it was read.
+
+    Returns:
+        "class", "labels" or "number".
+
+    Example:
+        >>> infer_task(["1.5", "2.25", "3"]), infer_task([1, 2, 2]), infer_task([["a"], []])
+        ('number', 'class', 'labels')
+    """
+    present = [cell for cell in cells if cell is not None and str(cell).strip()]
+    lists = [cell for cell in present if isinstance(cell, (list, tuple, np.ndarray))]
+    if present and (len(lists) == len(present) or all(_is_json_list(cell) for cell in present)):
+        return "labels"
+    numbers = [_number(cell) for cell in present]
+    if present and all(number is not None for number in numbers):
+        different = set(numbers)
+        if any(number != int(number) for number in different if number is not None):
+            return "number"
+        if len(different) > _FEW:
+            return "number"
+    return "class"
+
+
+def task_of(kind: str, cells: Sequence[Any]) -> TextTask:
+    """Makes a task whose classes are those of a column.
+
+    Args:
+        kind: "class", "labels" or "number".
+        cells: The label column.
+
+    Raises:
+        ValueError: If the kind is unknown, or the column has too few names.
+
+    Example:
+        >>> task_of("labels", ["b|a", "a"]).label_names
+        ('a', 'b')
+    """
+    if kind not in TASKS:
+        raise ValueError(
+            f"`task` must be 'auto' or one of {TASKS}. Received: task={kind!r}."
+        )
+    if kind == "number":
+        return TextTask(kind, ("number",))
+    if kind == "class":
+        names = sorted(set(cells))
+    else:
+        names = sorted({name for cell in cells for name in names_in(cell)})
+    if len(names) < 2:
+        raise ValueError(
+            "`label` must be a column of two or more different labels. Received: a column with "
+            f"{names!r} only. Is it the right column?"
+        )
+    return TextTask(kind, tuple(names))
+
+
+def _is_json_list(cell: Any) -> bool:
+    return isinstance(cell, str) and cell.lstrip().startswith("[") and cell.rstrip().endswith("]")
+
+
+def _number(cell: Any) -> float | None:
+    if isinstance(cell, bool) or not isinstance(cell, (str, int, float, np.number)):
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
