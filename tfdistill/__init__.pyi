@@ -38,4 +38,5 @@ from .distill import (
     losses as losses,
 )
 from .export import compare as compare, save_bundle as save_bundle, to_tflite as to_tflite
+from .pipelines import distill_text as distill_text
 from .runtime import measure as measure

@@ -1,77 +1,340 @@
-"""`distill_text`: from labelled texts to a bundle, with the proof of what it is worth."""
+"""`distill_text`: from labelled texts to a bundle, with the proof of what it is worth.
+
+    rows ─ words ─ material ─┬─ encoder ─────┐
+                             ├─ bag of words ┼─ the better one on held-out rows ─▶ bundle
+                             └─ control      ┘                 verdict, report
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
-from collections.abc import Callable
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 import numpy as np
 
 from tfdistill.arguments import check_number
-from tfdistill.bundles.bundle import Bundle, open_bundle
-from tfdistill.export.saving import save_bundle
+from tfdistill.bundles.bundle import BUNDLES, Bundle, open_bundle
+from tfdistill.bundles.model_card import describe_bundle
 from tfdistill.export.tflite import to_tflite
-from tfdistill.pipelines import text_scores as scores
-from tfdistill.pipelines.effort import Plan, plan_run
+from tfdistill.files.folder import replacing_folder
+from tfdistill.pipelines.candidates import Candidate, bag_candidate, encoder_candidate
+from tfdistill.pipelines.effort import EFFORTS, Plan, plan_run
 from tfdistill.pipelines.material import Material, Words, make_material, read_words
 from tfdistill.pipelines.progress import Progress
-from tfdistill.pipelines.rivals import milliseconds, train_on_words
-from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
+from tfdistill.pipelines.proof import Proof, choose, prove
+from tfdistill.pipelines.run_folder import RunFolder, write_json
+from tfdistill.pipelines.silence import only_own_words
 from tfdistill.pipelines.text_rows import TextRows, read_rows
-from tfdistill.pipelines.text_students import (
-    StudentRecipe,
-    compress_student,
-    distill_student,
-    predict,
-    save_model,
-    start_student,
-    train_control,
-)
-from tfdistill.reports.stage_table import StageRow, format_table
+from tfdistill.pipelines.text_students import StudentRecipe
+from tfdistill.reports.confusions import changes_between, lost_examples
+from tfdistill.reports.html_page import write_page
+from tfdistill.reports.provenance import run_facts
+from tfdistill.reports.stage_table import read_report, write_report
+from tfdistill.reports.verdict import Shipped, Verdict
 from tfdistill.students.encoder import text_encoder
-from tfdistill.students.sizes import EncoderSizes, encoder_sizes
+from tfdistill.students.sizes import EncoderSizes, fitting_sizes
 
 __all__ = ["TextRun", "distill_text"]
 
+_COVERED = 0.997  # share of the training texts that are read whole, if they are not too long
+_LONGEST = 512  # tokens that MiniLM has positions for
 
-def main_test(data, out, effort="quick", max_kb=480, test=None, seed=0, previous=None):
-    say = lambda line: print(line, flush=True)
-    rows = read_rows(data, test=test, seed=seed, say=say)
-    whole = read_words(rows, sequence_length=256)
+
+@dataclass(frozen=True, eq=False)
+class TextRun:
+    """A finished run.
+
+    Attributes:
+        folder: Where all of it is: `bundle/`, `report.html`, `report.json`, `report.md`.
+        bundle: What ships, for `Agent`.
+        verdict: Whether the student won, against whom, with intervals.
+        choice: Which student ships, and why.
+        student_path: The encoder as a `.keras` file; `student` opens it.
+        teacher_kind: "frozen" or "fine-tuned", whichever was better on the held-out rows.
+        teacher_path: The compiled teacher, for `tfdistill.teachers.CompiledTeacher`.
+    """
+
+    folder: Path
+    bundle: Bundle
+    verdict: Verdict
+    choice: Shipped
+    student_path: Path
+    teacher_kind: str
+    teacher_path: Path
+
+    @cached_property
+    def student(self) -> keras.Model:
+        """The encoder that was distilled, as a Keras model; also where a bag of words ships."""
+        return keras.saving.load_model(self.student_path)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The content of `report.json`."""
+        return read_report(self.folder)
+
+
+def distill_text(
+    data: Any,
+    *,
+    text: str = "text",
+    label: str = "label",
+    test: Any = None,
+    unlabeled: Any = None,
+    teacher: str | os.PathLike[str] = "auto",
+    effort: str = "standard",
+    max_kb: float = 500,
+    sparsity: float | None = None,
+    bits: int = 8,
+    previous: TextRun | str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "runs/distill",
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    skip_bad_rows: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
+    visible: bool = True,
+    arguments: Sequence[str] | None = None,
+) -> TextRun:
+    """Makes a tiny classifier of labelled texts, and says whether it won.
+
+    A pretrained teacher learns the labels, frozen or fine-tuned, as held-out rows decide. It
+    answers the texts and varied copies of them in 8 bits. An encoder and a bag of words learn from
+    its answers; what is better on held-out rows ships, the smaller one if that may be luck. The
+    test rows are asked once, at the end, of the student and of its cheapest rivals: the same
+    student on the labels alone, a bag of words on the labels, one on the teacher's answers.
+
+    A run that was killed goes on where it was, if it is called again with the same arguments.
+
+    Args:
+        data: A file (.csv, .tsv, .jsonl, .json, each also .gz, or .parquet), a data frame, or a
+            pair of texts and labels.
+        text: Name of the column of the texts.
+        label: Name of the column of the classes.
+        test: Test rows of the same form; None holds out a fifth.
+        unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
+        teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
+            and its `tokenizer.json`.
+        effort: "quick", "standard" or "thorough": about 6 and 30 minutes and 1 to 3 hours for
+            15,000 short texts on two cores. How long it takes is said before it starts.
+        max_kb: Largest size of the `.tflite` file, in KB of 1,024 bytes.
+        sparsity: Share of zeros in each kernel and table, or None; zeros make the download smaller.
+        bits: 4 or 8, of the encoder's weights.
+        previous: An earlier run on the same texts, or its folder: its teacher, copies and answers
+            serve again, whatever `seed`, `max_kb`, `sparsity` and `bits` are.
+        out: Folder of the run.
+        delimiter: What separates columns; None finds it.
+        encoding: Of the file; None finds it.
+        skip_bad_rows: Whether to leave out rows that are not right, and count them.
+        seed: Seed of all that is drawn.
+        say: Called with lines about the run; None writes them to standard error.
+        visible: Whether to draw a bar, on standard error.
+        arguments: What followed `tfdistill` on the command line, for the report.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileExistsError: If `out` holds something else than a run.
+        FileNotFoundError: If a file or an earlier run is not there.
+        ValueError: If a table is not right, or an argument out of range.
+        AssetError: If the teacher cannot be downloaded.
+    """
+    started = time.monotonic()
+    _check(effort=effort, max_kb=max_kb, sparsity=sparsity, bits=bits)
+    earlier = previous.folder if isinstance(previous, TextRun) else previous
+    run = RunFolder(out, earlier=() if earlier is None else (earlier,))
+    base_seed = run.base_seed(seed)
+    checkpoint = None if teacher == "auto" else Path(teacher)
+    with only_own_words() as stream:
+        tell = say or functools.partial(_tell, stream)
+        rows = read_rows(
+            data, text=text, label=label, test=test, unlabeled=unlabeled, delimiter=delimiter,
+            encoding=encoding, skip_bad_rows=skip_bad_rows, seed=base_seed, say=tell,
+        )  # fmt: skip
+        words, plan, sizes = _plan(
+            rows, run, effort=effort, max_kb=max_kb, bits=bits, checkpoint=checkpoint, say=tell
+        )
+        recipe = StudentRecipe(passes=plan.passes, seed=seed)
+        with Progress(plan.seconds, stream=stream if visible else None) as progress:
+            material = make_material(rows, words, plan, run=run, progress=progress, seed=base_seed)
+            candidates = {
+                "file": encoder_candidate(
+                    rows, material, sizes, recipe,
+                    sparsity=sparsity, bits=bits, run=run, progress=progress,
+                ),
+                "bag_of_words_teacher": bag_candidate(
+                    rows, material, recipe, max_kb=max_kb, run=run, progress=progress
+                ),
+            }  # fmt: skip
+            choice = choose(rows, candidates)
+            proof = prove(
+                rows, material, candidates, choice, recipe, sizes, run=run, progress=progress
+            )
+    bundle = _ship(run.path, rows, candidates, choice, proof, material)
+    facts = run_facts(
+        data=rows.name,
+        rows={"training": len(rows.train), "held-out": len(rows.held_out), "test": len(rows.test)},
+        classes=rows.task.num_outputs,
+        arguments=arguments,
+    )
+    _report(run.path, rows, proof, facts=facts, seconds=time.monotonic() - started)
+    run.remove_unused()
+    return TextRun(
+        folder=run.path,
+        bundle=bundle,
+        verdict=proof.verdict,
+        choice=choice,
+        student_path=candidates["file"].model_path,
+        teacher_kind=material.teacher_kind,
+        teacher_path=material.compiled.path,
+    )
+
+
+def _tell(stream: TextIO, line: str) -> None:
+    print(line, file=stream, flush=True)  # noqa: T201
+
+
+def _check(*, effort: str, max_kb: float, sparsity: float | None, bits: int) -> None:
+    if effort not in EFFORTS:
+        raise ValueError(f"`effort` must be one of {tuple(EFFORTS)}. Received: effort={effort!r}.")
+    check_number(max_kb, argument="max_kb", interval="(0, inf)", hint="150 to 2,000 are usual.")
+    if sparsity is not None:
+        check_number(sparsity, argument="sparsity", interval="(0, 1)", hint="0.5 is usual.")
+    if bits not in (4, 8):
+        raise ValueError(f"`bits` must be 4 or 8. Received: bits={bits!r}.")
+
+
+def _plan(
+    rows: TextRows,
+    run: RunFolder,
+    *,
+    effort: str,
+    max_kb: float,
+    bits: int,
+    checkpoint: Path | None,
+    say: Callable[[str], None],
+) -> tuple[Words, Plan, EncoderSizes]:
+    """Decides the length of texts, the sizes of the student and the work, and says them."""
+    longest = EFFORTS[effort].longest
+    whole = read_words(rows, checkpoint=checkpoint, sequence_length=_LONGEST)
     lengths = np.count_nonzero(whole.for_teacher(rows.train.texts), axis=1)
-    length = int(np.ceil(np.quantile(lengths, 0.997)))
-    from tfdistill.pipelines.effort import EFFORTS
-    words = read_words(rows, sequence_length=min(length, EFFORTS[effort].longest))
-    sizes = encoder_sizes(max_kb=max_kb, vocabulary_size=len(words.kept_ids), sequence_length=words.sequence_length, num_classes=rows.task.num_outputs)
-    weights = sizes.parameters(sequence_length=words.sequence_length, num_classes=rows.task.num_outputs)
-    plan = plan_run(effort, labelled_tokens=int(lengths.sum()), all_tokens=int(lengths.sum()), sequence_length=length, weights=weights)
-    say(f"{sizes} {weights} {plan} {plan.minutes} min")
-    run = RunFolder(out, earlier=(previous,) if previous else ())
-    progress = Progress(plan.seconds)
-    import time
-    t=time.time()
-    material = make_material(rows, words, plan, run=run, progress=progress, seed=0)
-    say(f"material {time.time()-t:.0f} s; teacher {material.teacher_scores} test acc {np.mean(material.test_logits.argmax(-1)==rows.test.targets):.4f} 8-bit held {np.mean(material.compiled(words.for_student(rows.test.texts)).argmax(-1)==rows.test.targets):.4f}")
-    recipe = StudentRecipe(passes=plan.passes, seed=seed)
-    for kind in ("student","control"):
-        t=time.time()
-        def make(folder):
-            student = start_student(material, sizes, num_outputs=rows.task.num_outputs, seed=seed)
-            with progress.part(f"train the {kind}"):
-                if kind=="student":
-                    distill_student(student, material, recipe, outputs=rows.task.outputs, rate=recipe.rate_of(sizes), folder=folder, progress=progress)
-                else:
-                    train_control(student, rows, material, recipe, rate=recipe.rate_of(sizes), folder=folder, progress=progress)
-            save_model(student, folder/"model.keras")
-        f = run.step(kind, {"material": material.key, "sizes": str(sizes), "recipe": str(recipe)}, make)
-        m = keras.saving.load_model(f/"model.keras")
-        acc = np.mean(predict(m, words.for_student(rows.test.texts)).argmax(-1)==rows.test.targets)
-        held = np.mean(predict(m, words.for_student(rows.held_out.texts)).argmax(-1)==rows.held_out.targets)
-        say(f"{kind} seed {seed}: {time.time()-t:.0f} s, {m.count_params()} weights, test {acc:.4f} held {held:.4f}")
-        if kind=="student":
-            p=to_tflite(m, f/"model.tflite"); say(f"file {os.path.getsize(p)/1024:.1f} KB")
+    length = min(longest, int(np.ceil(np.quantile(lengths, _COVERED))))
+    cut = float(np.mean(lengths > length))
+    if cut > 1 - _COVERED:
+        say(
+            f"{100 * cut:.1f} % of the training texts are longer than {length} tokens and are read "
+            f"to there (effort {effort!r})"
+        )
+    words = read_words(rows, checkpoint=checkpoint, sequence_length=length)
+    shape: dict[str, Any] = {
+        "vocabulary_size": len(words.kept_ids),
+        "sequence_length": length,
+        "num_classes": rows.task.num_outputs,
+    }
+
+    def size(folder: Path) -> None:
+        found = fitting_sizes(
+            lambda sizes: _file_kb(sizes, folder, bits=bits, **shape),
+            max_kb=max_kb, bits=bits, **shape,
+        )  # fmt: skip
+        write_json(folder / "sizes.json", dataclasses.asdict(found))
+
+    step = run.step("sizes", {**shape, "max_kb": max_kb, "bits": bits}, size)
+    sizes = EncoderSizes(**json.loads((step / "sizes.json").read_text(encoding="utf-8")))
+    labelled = int(np.minimum(lengths, length).sum())
+    more = words.for_teacher(rows.unlabeled) if rows.unlabeled else np.zeros((0, length))
+    weights = sizes.parameters(sequence_length=length, num_classes=rows.task.num_outputs)
+    plan = plan_run(
+        effort,
+        labelled_tokens=labelled,
+        all_tokens=labelled + int(np.count_nonzero(more)),
+        sequence_length=length,
+        weights=weights,
+    )
+    say(
+        f"{len(rows.train):,} training texts, {len(rows.held_out):,} held out, "
+        f"{len(rows.test):,} test, {len(rows.unlabeled):,} without a label; "
+        f"{length} tokens, {len(words.kept_ids):,} words"
+    )
+    say(
+        f"effort {effort!r}: teacher {_training(plan)}, {plan.copies} varied copies of each text, "
+        f"students of up to {max_kb:g} KB ({weights:,} weights); about {plan.minutes} minutes on "
+        "two cores"
+    )
+    return words, plan, sizes
+
+
+def _training(plan: Plan) -> str:
+    if not plan.fine_tune_epochs:
+        return "with a head trained on frozen features"
+    return f"frozen or fine-tuned for {plan.fine_tune_epochs} epochs"
+
+
+def _file_kb(sizes: EncoderSizes, folder: Path, *, bits: int, **shape: int) -> float:
+    """Exports an untrained encoder of these sizes and returns the KB of its file."""
+    rows = np.minimum(np.arange(shape["vocabulary_size"]), sizes.num_rows - 1)
+    settings = dataclasses.asdict(sizes)
+    del settings["num_rows"]
+    model = text_encoder(
+        dropout=0.0, pooling="mean_max", row_of_token=rows, seed=0, **settings, **shape
+    )
+    path = to_tflite(model, folder / "size.tflite", quantize="int4" if bits == 4 else "dynamic")
+    found = path.stat().st_size / 1024
+    path.unlink()
+    return found
+
+
+def _ship(
+    folder: Path,
+    rows: TextRows,
+    candidates: dict[str, Candidate],
+    choice: Shipped,
+    proof: Proof,
+    material: Material,
+) -> Bundle:
+    """Copies the bundle that ships to `bundle/` and the other one to `other_bundle/`."""
+    about = {
+        "Data": f"{rows.name}: {len(rows.train):,} training texts and {len(rows.test):,} test texts",
+        "License of the data": "that of the texts; whoever passes this on has to know it",
+        "Teacher": f"{material.words.checkpoint.name}, {material.teacher_kind}",
+        "Recipe": "distilled from the teacher's answers to the texts and varied copies of them",
+    }
+    for name, candidate in candidates.items():
+        own = folder / ("bundle" if name == choice.name else "other_bundle")
+        with replacing_folder(own, replaces=BUNDLES, what="bundle", reopen=open_bundle) as new:
+            for file in candidate.bundle.iterdir():
+                shutil.copyfile(file, new / file.name)
+        describe_bundle(own, about=about, rows=proof.stages)
+    return open_bundle(folder / "bundle")
+
+
+def _report(
+    folder: Path, rows: TextRows, proof: Proof, *, facts: dict[str, str], seconds: float
+) -> None:
+    names, labels = rows.task.label_names, rows.test.targets
+    write_page(
+        folder / "report.html",
+        stages=proof.stages,
+        notes=proof.notes,
+        verdict=proof.verdict,
+        facts=facts,
+        changes=changes_between(labels, proof.teacher, proof.predictions, label_names=names),
+        lost=lost_examples(
+            rows.test.texts, labels, proof.teacher, proof.predictions, label_names=names
+        ),
+    )
+    write_report(
+        folder, stages=proof.stages, pool=(), seconds=seconds, notes=proof.notes,
+        verdict=proof.verdict, facts=facts,
+    )  # fmt: skip

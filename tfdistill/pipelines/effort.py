@@ -116,7 +116,8 @@ def plan_run(
         "ask the teacher": read / ANSWERED,
         "train the student": training + 10,
         "train the control": training + 10,
-        "train the bags of words": 20 + read / LEARNED,
+        "train the bag of words": 15 + passes * read / (2 * LEARNED),
+        "bag of words on the labels": 20.0,
         "export and measure": 60.0,
     }
     return Plan(effort, length, epochs, copies, passes, seconds)

@@ -33,7 +33,7 @@ from tfdistill.teachers.compiled import CompiledTeacher, compile_teacher, length
 from tfdistill.teachers.training import TrainedTeacher, best_teacher, fine_tune, train_head
 from tfdistill.teachers.word_vectors import word_vectors
 
-__all__ = ["Material", "Words", "make_material", "read_words"]
+__all__ = ["Material", "Words", "make_material", "open_teacher", "read_words"]
 
 _COMMON = 12_000  # ids of BERT's vocabulary, which is in order of frequency
 _ROWS_OF_A_CALL = 64
@@ -174,7 +174,7 @@ def make_material(
 
     def teacher() -> TrainedTeacher:
         if not opened:
-            opened.append(_open_teacher(kind, rows, words, folder / kind, seed))
+            opened.append(open_teacher(kind, rows, words, folder / kind))
         return opened[0]
 
     test_key = {"teacher": key, "test": _fingerprint(rows.test)}
@@ -241,17 +241,25 @@ class _TeacherStep:
         write_json(folder / "scores.json", scores)
 
 
-def _open_teacher(
-    kind: str, rows: TextRows, words: Words, folder: Path, seed: int
-) -> TrainedTeacher:
-    """Loads the weights of a teacher that was trained."""
+def open_teacher(kind: str, rows: TextRows, words: Words, folder: Path) -> TrainedTeacher:
+    """Loads the weights of a teacher that was trained.
+
+    Args:
+        kind: "frozen" or "fine-tuned".
+        rows: The texts that it was trained on.
+        words: The same as ids.
+        folder: Where its weights are.
+
+    Returns:
+        The teacher.
+    """
     known: dict[str, Any] = {"frozen": train_head, "fine-tuned": fine_tune}
     held = words.for_teacher(rows.held_out.texts), rows.held_out.targets
     train = words.for_teacher(rows.train.texts), rows.train.targets
     task = rows.task
     return known[kind](
         pretrained.load_backbone(words.checkpoint), train, held,
-        num_outputs=task.num_outputs, outputs=task.outputs, folder=folder, seed=seed,
+        num_outputs=task.num_outputs, outputs=task.outputs, folder=folder,
     )  # fmt: skip
 
 

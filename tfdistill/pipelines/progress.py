@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import keras
 from tqdm.auto import tqdm
@@ -33,14 +33,15 @@ class Progress:
 
     Args:
         parts: Expected seconds of each part, by name.
-        visible: Whether to draw the bar, on standard error.
+        stream: Where the bar is drawn; None draws none.
     """
 
-    def __init__(self, parts: Mapping[str, float], *, visible: bool = True) -> None:
+    def __init__(self, parts: Mapping[str, float], *, stream: TextIO | None = None) -> None:
         self._parts = dict(parts)
         self._bar = _Bar(
             total=sum(self._parts.values()) or 1.0,
-            disable=not visible,
+            disable=stream is None,
+            file=stream,
             bar_format=_FORMAT,
             leave=False,
             mininterval=0.5,
@@ -61,13 +62,10 @@ class Progress:
         self._bar.update(moved * self._parts.get(self._part, 0.0))
         self._done += moved
 
-    def say(self, text: str) -> None:
-        """Writes a line above the bar."""
-        self._bar.clear()
-        self._bar.write(text)
+    def __enter__(self) -> Progress:
+        return self
 
-    def close(self) -> None:
-        """Removes the bar."""
+    def __exit__(self, *error: object) -> None:
         self._bar.close()
 
 

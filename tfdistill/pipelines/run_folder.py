@@ -98,6 +98,21 @@ class RunFolder:
             write_json(folder / _STEP, {"kind": "step", "name": name, "key": dict(key)})
         return folder
 
+    def base_seed(self, seed: int) -> int:
+        """Returns the seed of what all students share: that of the earlier run, if there is one.
+
+        Args:
+            seed: The seed of this run.
+        """
+        for run in self._earlier:
+            known = json.loads((run / _RUN).read_text(encoding="utf-8")).get("base_seed")
+            if isinstance(known, int):
+                seed = known
+        write_json(
+            self.path / _RUN, {"kind": "run", "format": _FORMAT, "base_seed": seed}
+        )
+        return seed
+
     def has(self, name: str, key: Mapping[str, Any]) -> bool:
         """Tells whether a step is finished, here or in an earlier run."""
         return (self.folder_of(name, key) / _STEP).exists()

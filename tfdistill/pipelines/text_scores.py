@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdistill.agents.agent import Agent, Prediction
+from tfdistill.agents.agent import Agent
 from tfdistill.agents.tokenization.text_encoder import TextEncoder
+from tfdistill.bundles.bundle import open_bundle
 from tfdistill.export.tflite import to_tflite
 from tfdistill.introspection.weights import (
     count_nonzero,
@@ -20,16 +20,27 @@ from tfdistill.introspection.weights import (
     gzip_weight_bytes,
     weight_bytes,
 )
-from tfdistill.pipelines.rivals import WordsRival, milliseconds
+from tfdistill.pipelines.candidates import Candidate
 from tfdistill.pipelines.material import Words
+from tfdistill.pipelines.rivals import milliseconds
 from tfdistill.reports.metrics import accuracy, agreement, macro_f1
 from tfdistill.reports.stage_table import StageRow
 from tfdistill.runtime.benchmark import measure
 from tfdistill.runtime.interpreter import Interpreter
-from tfdistill.teachers.compiled import length_buckets
+from tfdistill.teachers.compiled import CompiledTeacher, length_buckets
 from tfdistill.teachers.training import TrainedTeacher
 
-__all__ = ["Scorer", "answers_of", "bundle_bytes", "time_texts"]
+__all__ = [
+    "Scorer",
+    "bundle_bytes",
+    "empty_row",
+    "teacher_reader",
+    "time_texts",
+    "with_bundle",
+    "with_compiled",
+    "with_file",
+    "with_weights",
+]
 
 TIMED = 300
 
@@ -55,16 +66,10 @@ class Scorer:
             stage: Name of the stage.
             predictions: Classes, int `[M]`.
         """
-        return StageRow(
-            stage=stage,
+        return replace(
+            empty_row(stage),
             accuracy=accuracy(self.labels, predictions),
             macro_f1=macro_f1(self.labels, predictions, self.num_classes),
-            parameters=None,
-            nonzero=None,
-            size_bytes=None,
-            gzip_bytes=None,
-            latency_ms_p50=None,
-            latency_ms_p95=None,
             teacher_agreement=agreement(self.teacher, predictions),
         )
 
@@ -90,22 +95,6 @@ def with_file(row: StageRow, path: Path) -> StageRow:
         latency_ms_p50=timing.latency_ms_p50,
         latency_ms_p95=timing.latency_ms_p95,
     )
-
-
-def answers_of(bundle: Path, texts: Sequence[str], *, label_names: Sequence[str]) -> np.ndarray:
-    """Answers raw texts with a bundle; a text that cannot be answered is class -1, never right.
-
-    Args:
-        bundle: Folder of a bundle.
-        texts: Raw texts.
-        label_names: Names of the classes.
-
-    Returns:
-        Classes, int64 `[M]`.
-    """
-    number = {name: index for index, name in enumerate(label_names)}
-    found = Agent(bundle).predict(texts, return_exceptions=True)
-    return np.array([number[one.label] if isinstance(one, Prediction) else -1 for one in found])
 
 
 def time_texts(answer: Callable[[str], object], texts: Sequence[str]) -> tuple[float, float]:
@@ -169,11 +158,37 @@ def bundle_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def words_row(row: StageRow, rival: WordsRival) -> StageRow:
-    """Adds what a bag of words of scikit-learn costs."""
-    return replace(row, parameters=rival.parameters, size_bytes=rival.size_bytes)
+def with_bundle(row: StageRow, candidate: Candidate, texts: Sequence[str]) -> StageRow:
+    """Adds what a bundle costs: its file, all of it, and the time from a text to its label."""
+    file = open_bundle(candidate.bundle).model_path
+    median, high = time_texts(Agent(candidate.bundle).answer, texts)
+    return replace(
+        with_file(row, file),
+        parameters=count_parameters(candidate.model),
+        nonzero=count_nonzero(candidate.model),
+        bundle_bytes=bundle_bytes(candidate.bundle),
+        text_ms_p50=median,
+        text_ms_p95=high,
+    )
 
 
-def gzip_size(path: Path) -> int:
-    """Returns the bytes of a file after gzip level 9."""
-    return len(gzip.compress(path.read_bytes(), 9, mtime=0))
+def with_compiled(row: StageRow, teacher: CompiledTeacher) -> StageRow:
+    """Adds the size of a compiled teacher."""
+    size = teacher.path.stat().st_size
+    return replace(row, size_bytes=size)
+
+
+def empty_row(stage: str) -> StageRow:
+    """Returns a row without a number."""
+    return StageRow(
+        stage=stage,
+        accuracy=None,
+        macro_f1=None,
+        parameters=None,
+        nonzero=None,
+        size_bytes=None,
+        gzip_bytes=None,
+        latency_ms_p50=None,
+        latency_ms_p95=None,
+        teacher_agreement=None,
+    )

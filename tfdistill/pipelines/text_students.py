@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,20 @@ from tfdistill.students.sizes import EncoderSizes
 from tfdistill.students.vocabulary import shared_rows
 from tfdistill.teachers.training import loss_of
 
-__all__ = ["StudentRecipe", "compress_student", "distill_student", "start_student", "train_control"]
+__all__ = [
+    "BATCH",
+    "StudentRecipe",
+    "backups_of",
+    "compress_student",
+    "distill_student",
+    "no_labels",
+    "predict",
+    "save_model",
+    "start_student",
+    "steps_of",
+    "temperature_of",
+    "train_control",
+]
 
 BATCH, WINDOW = 64, 64  # texts of a step; batches that are sorted by length together
 _TOKENS_OF_A_BACKUP = 700_000  # some 15 s of a student of 0.4 M weights
@@ -127,18 +139,18 @@ def distill_student(
         folder: Where backups are kept.
         progress: The bar.
     """
-    ids, steps, per_pass = material.ids, _steps(material.ids, recipe.passes), _backups(material.ids)
+    ids, steps, per_pass = material.ids, steps_of(material.ids, recipe.passes), backups_of(material.ids)
     keras.utils.set_random_seed(recipe.seed)
     plain = student if hasattr(student, "after_update") else any_length(student)
     distiller = Distiller(student=plain, teacher=material.cache)
     distiller.compile(
         muon(rate, steps=steps),
         alpha=0.0,
-        temperature=recipe.temperature if outputs != "linear" else 1.0,
+        temperature=temperature_of(outputs, recipe),
         outputs=outputs,
     )
     windows = material.cache.dataset(
-        ids, _no_labels(len(ids), outputs, material.cache.num_classes),
+        ids, no_labels(len(ids), outputs, material.cache.num_classes),
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
     batches = batches_of_like_length(windows, batch_size=BATCH, ids=INPUTS, seed=recipe.seed)
@@ -173,9 +185,9 @@ def train_control(
         progress: The bar.
     """
     ids = material.words.for_student(rows.train.texts)
-    steps = _steps(material.ids, recipe.passes)
+    steps = steps_of(material.ids, recipe.passes)
     epochs = max(1, round(steps / math.ceil(len(ids) / BATCH)))
-    per_pass = _backups(ids)
+    per_pass = backups_of(ids)
     keras.utils.set_random_seed(recipe.seed)
     model = any_length(student)
     model.compile(muon(rate, steps=steps), loss=loss_of(rows.task.outputs))
@@ -220,7 +232,7 @@ def compress_student(
     Returns:
         A plain Keras model with the zeros and the grid in its weights.
     """
-    steps = _steps(material.ids, 1)
+    steps = steps_of(material.ids, 1)
     small: Any = student
     if sparsity:
         small = prune_low_magnitude(small, sparsity=sparsity, steps=max(1, steps * 2 // 3))
@@ -230,6 +242,11 @@ def compress_student(
         outputs=outputs, rate=rate / 2, folder=folder, progress=progress,
     )  # fmt: skip
     return strip(small)
+
+
+def temperature_of(outputs: str, recipe: StudentRecipe) -> float:
+    """Returns the temperature of the recipe; numbers have none."""
+    return 1.0 if outputs == "linear" else recipe.temperature
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -243,16 +260,17 @@ def predict(model: keras.Model, ids: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict(ids, batch_size=256, verbose=0), np.float32)
 
 
-def _steps(ids: np.ndarray, passes: int) -> int:
+def steps_of(ids: np.ndarray, passes: int) -> int:
+    """Returns the number of steps of so many passes over so many texts."""
     return max(1, math.ceil(len(ids) / BATCH) * passes)
 
 
-def _backups(ids: np.ndarray) -> int:
+def backups_of(ids: np.ndarray) -> int:
     """Returns how many epochs share a pass, so that a crash costs seconds."""
     return max(1, min(len(ids) // BATCH, round(np.count_nonzero(ids) / _TOKENS_OF_A_BACKUP)))
 
 
-def _no_labels(rows: int, outputs: str, num_outputs: int) -> np.ndarray:
+def no_labels(rows: int, outputs: str, num_outputs: int) -> np.ndarray:
     """Returns labels that weigh nothing, in the form that the outputs have."""
     if outputs == "softmax":
         return np.zeros(rows, np.int32)

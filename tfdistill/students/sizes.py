@@ -7,14 +7,16 @@ intents: a table of 4,250 rows of 64 with blocks of 80 in 480 KB, 5,300 rows of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tfdistill.arguments import check_int
 
-__all__ = ["EncoderSizes", "encoder_sizes"]
+__all__ = ["EncoderSizes", "encoder_sizes", "fitting_sizes"]
 
-_GRAPH_BYTES = 24_000  # operations, names and scales of two blocks in a `.tflite` file
+_GRAPH_BYTES = 40_000  # operations, names and scales of two blocks in a `.tflite` file
 _FEWEST_ROWS, _ENOUGH_ROWS = 300, 3500
+_TRIES = 5
 # embedding_dim, hidden_dim, num_heads, intermediate_dim
 _SHAPES = (
     (192, 320, 4, 640),
@@ -125,3 +127,53 @@ def encoder_sizes(
             f"Received: max_kb={max_kb!r}. Give more, or bits=4."
         )
     return best
+
+
+def fitting_sizes(
+    measure: Callable[[EncoderSizes], float],
+    *,
+    max_kb: float,
+    vocabulary_size: int,
+    sequence_length: int,
+    num_classes: int,
+    bits: int = 8,
+) -> EncoderSizes:
+    """Chooses sizes by `encoder_sizes` and takes rows off until a file is within the limit.
+
+    Args:
+        measure: Returns the KB of the file of such an encoder.
+        max_kb: As in `encoder_sizes`.
+        vocabulary_size: As in `encoder_sizes`.
+        sequence_length: As in `encoder_sizes`.
+        num_classes: As in `encoder_sizes`.
+        bits: As in `encoder_sizes`.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        ValueError: If no encoder is as small.
+
+    Example:
+        >>> sizes = fitting_sizes(lambda sizes: sizes.num_rows / 10, max_kb=480, bits=8,
+        ...                       vocabulary_size=14_000, sequence_length=24, num_classes=150)
+        >>> sizes.num_rows <= 4800
+        True
+    """
+    limit = max_kb
+    for _ in range(_TRIES):
+        sizes = encoder_sizes(
+            max_kb=limit,
+            vocabulary_size=vocabulary_size,
+            sequence_length=sequence_length,
+            num_classes=num_classes,
+            bits=bits,
+        )
+        found = measure(sizes)
+        if found <= max_kb:
+            return sizes
+        limit -= found - max_kb + 1
+    raise ValueError(
+        f"`max_kb` must be enough for {num_classes} classes. Received: max_kb={max_kb!r}, and the "
+        f"smallest file that was tried has {found:.0f} KB. Give more."
+    )

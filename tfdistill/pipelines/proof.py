@@ -1,0 +1,267 @@
+"""The proof of a run: the student that ships beside its teacher and its cheapest rivals.
+
+The test rows are asked here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfdistill.agents.agent import Agent, Prediction
+from tfdistill.pipelines import text_scores as scores
+from tfdistill.pipelines import text_students as students
+from tfdistill.pipelines.candidates import Candidate
+from tfdistill.pipelines.material import Material, open_teacher
+from tfdistill.pipelines.progress import Progress
+from tfdistill.pipelines.rivals import milliseconds, train_on_words
+from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
+from tfdistill.pipelines.text_rows import TextRows
+from tfdistill.pipelines.text_students import StudentRecipe
+from tfdistill.reports.metrics import expected_calibration_error
+from tfdistill.reports.stage_table import StageRow
+from tfdistill.reports.verdict import Shipped, Verdict, compare_with_rivals, shipped
+from tfdistill.students.sizes import EncoderSizes
+
+__all__ = ["Proof", "choose", "prove"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """What the report shows.
+
+    Attributes:
+        stages: Rows of the results table.
+        verdict: The student that ships against its rivals.
+        predictions: Classes that it names, int64 `[M]`.
+        teacher: Classes that the teacher names, int64 `[M]`.
+        notes: Sentences for the reader.
+    """
+
+    stages: list[StageRow]
+    verdict: Verdict
+    predictions: np.ndarray
+    teacher: np.ndarray
+    notes: list[str]
+
+
+def choose(rows: TextRows, candidates: Mapping[str, Candidate]) -> Shipped:
+    """Picks what ships by the held-out rows: the better one, or the smaller one of equals.
+
+    Args:
+        rows: The texts.
+        candidates: Bundles by the name of their stage.
+
+    Returns:
+        The choice.
+    """
+    names, labels = rows.task.label_names, rows.held_out.targets
+    return shipped(
+        labels,
+        candidates={
+            name: _classes(one.bundle, rows.held_out.texts, names, labels)[0]
+            for name, one in candidates.items()
+        },
+        sizes={name: scores.bundle_bytes(one.bundle) for name, one in candidates.items()},
+    )
+
+
+def prove(
+    rows: TextRows,
+    material: Material,
+    candidates: Mapping[str, Candidate],
+    choice: Shipped,
+    recipe: StudentRecipe,
+    sizes: EncoderSizes,
+    *,
+    run: RunFolder,
+    progress: Progress,
+) -> Proof:
+    """Trains the rivals, asks all of them about the test rows and compares.
+
+    Args:
+        rows: The texts.
+        material: The teacher and its answers.
+        candidates: Bundles by the name of their stage, "file" and "bag_of_words_teacher".
+        choice: Which of them ships.
+        recipe: How the encoder trained, for its control.
+        sizes: The encoder's.
+        run: Where the rivals are kept.
+        progress: The bar.
+
+    Returns:
+        The proof.
+    """
+    labels, names = rows.test.targets, rows.task.label_names
+    teacher = material.test_logits.argmax(axis=-1)
+    scorer = scores.Scorer(labels, teacher, len(names))
+    control = _control(rows, material, recipe, sizes, run=run, progress=progress)
+    with progress.part("bag of words on the labels"):
+        words = _words(rows, run)
+    with progress.part("export and measure"):
+        timing = _teacher_timing(rows, material, run)
+        found: dict[str, np.ndarray] = {
+            "teacher_8bit": material.compiled(
+                material.words.for_student(rows.test.texts)
+            ).argmax(axis=-1),
+            "control": control.argmax(axis=-1),
+            "bag_of_words_labels": words["test"],
+        }
+        encoder = candidates["file"]
+        found |= {name: logits.argmax(axis=-1) for name, logits in encoder.stages.items()}
+        sure: dict[str, np.ndarray] = {}
+        for name, one in candidates.items():
+            found[name], sure[name] = _classes(one.bundle, rows.test.texts, names, labels)
+        stages = [replace(scorer.row("teacher", teacher), **timing)]
+        order = [
+            "teacher_8bit", "control", "bag_of_words_labels", "bag_of_words_teacher",
+            *encoder.stages, "file",
+        ]  # fmt: skip
+        for name in order:
+            row = scorer.row(name, found[name])
+            if name in candidates:
+                row = scores.with_bundle(row, candidates[name], rows.test.texts)
+            elif name in encoder.stages or name == "control":
+                row = scores.with_weights(row, encoder.model)
+            elif name == "bag_of_words_labels":
+                row = replace(row, **words["costs"])
+            else:
+                row = scores.with_compiled(row, material.compiled)
+            stages.append(row)
+    bytes_of = {row.stage: row.bundle_bytes or row.size_bytes or 0 for row in stages}
+    rivals = ["teacher_8bit", "control", "bag_of_words_labels", "bag_of_words_teacher", "file"]
+    rivals = [name for name in rivals if name != choice.name]
+    verdict = compare_with_rivals(
+        labels,
+        student=found[choice.name],
+        rivals={name: found[name] for name in rivals},
+        teacher=teacher,
+        sizes={"student": bytes_of[choice.name]} | {name: bytes_of[name] for name in rivals},
+    )
+    error = expected_calibration_error(labels, sure[choice.name])
+    notes = [
+        f"What ships: {choice.reason}",
+        f"The teacher is MiniLM, {material.teacher_kind}; on held-out rows "
+        + ", ".join(f"{kind} {score:.4f}" for kind, score in material.teacher_scores.items())
+        + ".",
+        f"Expected calibration error of what ships: {error:.3f} on the test rows.",
+        *_against_teacher(stages, choice.name),
+        "For Keras rows the size is that of the float32 weights. The bundle holds the tokenizer, "
+        "too, and text to label includes it; the teacher's time is that of a float file without "
+        "padding. Rivals are compared bundle to bundle. One seed.",
+    ]
+    return Proof(stages, verdict, found[choice.name], teacher, notes)
+
+
+def _against_teacher(stages: Sequence[StageRow], name: str) -> list[str]:
+    teacher = stages[0]
+    own = next(row for row in stages if row.stage == name)
+    if not (own.size_bytes and own.bundle_bytes and own.text_ms_p50 and teacher.text_ms_p50):
+        return []
+    return [
+        f"The file is {(teacher.size_bytes or 0) / own.size_bytes:.0f}x smaller than the teacher's "
+        f"weights, its bundle {(teacher.size_bytes or 0) / own.bundle_bytes:.0f}x; from text to "
+        f"label it takes {own.text_ms_p50:.3f} ms, the teacher {teacher.text_ms_p50:.2f} ms: "
+        f"{teacher.text_ms_p50 / own.text_ms_p50:.0f}x faster."
+    ]
+
+
+def _classes(
+    bundle: Path, texts: Sequence[str], names: Sequence[str], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns classes and probabilities; a text without an answer is wrong, with no confidence."""
+    number = {name: index for index, name in enumerate(names)}
+    even = np.full(len(names), 1 / len(names))
+    classes, probabilities = [], []
+    for answer, right in zip(
+        Agent(bundle).predict(texts, return_exceptions=True), labels, strict=True
+    ):
+        if isinstance(answer, Prediction):
+            classes.append(number[answer.label])
+            probabilities.append(answer.probabilities)
+        else:
+            classes.append((int(right) + 1) % len(names))
+            probabilities.append(tuple(even))
+    return np.array(classes), np.array(probabilities)
+
+
+def _control(
+    rows: TextRows,
+    material: Material,
+    recipe: StudentRecipe,
+    sizes: EncoderSizes,
+    *,
+    run: RunFolder,
+    progress: Progress,
+) -> np.ndarray:
+    def train(folder: Path) -> None:
+        student = students.start_student(
+            material, sizes, num_outputs=rows.task.num_outputs, seed=recipe.seed
+        )
+        students.train_control(
+            student, rows, material, recipe,
+            rate=recipe.rate_of(sizes), folder=folder, progress=progress,
+        )  # fmt: skip
+        students.save_model(student, folder / "control.keras")
+
+    key = {
+        "material": material.key,
+        "sizes": dataclasses.asdict(sizes),
+        "recipe": dataclasses.asdict(recipe),
+    }
+    with progress.part("train the control"):
+        path = run.step("control", key, train) / "control.keras"
+    model = keras.saving.load_model(path)
+    return students.predict(model, material.words.for_student(rows.test.texts))
+
+
+def _words(rows: TextRows, run: RunFolder) -> dict[str, Any]:
+    def train(folder: Path) -> None:
+        rival = train_on_words(rows.train, rows.held_out, rows.test, task=rows.task)
+        median, high = milliseconds(rival.text_ms)
+        costs = {
+            "parameters": rival.parameters,
+            "size_bytes": rival.size_bytes,
+            "bundle_bytes": rival.size_bytes,
+            "text_ms_p50": median,
+            "text_ms_p95": high,
+        }
+        write_json(folder / "rival.json", {"test": rival.predictions.tolist(), "costs": costs})
+
+    parts = (rows.train, rows.held_out, rows.test)
+    key = {"rows": [hash_of([part.texts, part.targets.tolist()]) for part in parts]}
+    found = json.loads((run.step("words", key, train) / "rival.json").read_text(encoding="utf-8"))
+    return {**found, "test": np.array(found["test"])}
+
+
+def _teacher_timing(rows: TextRows, material: Material, run: RunFolder) -> dict[str, Any]:
+    def measure(folder: Path) -> None:
+        teacher = open_teacher(
+            material.teacher_kind, rows, material.words, material.teacher_folder
+        )
+        path = folder / "teacher.tflite"
+        read = scores.teacher_reader(teacher, material.words, rows.test.texts, path)
+        median, high = scores.time_texts(read, rows.test.texts[:100])
+        row = scores.with_weights(scores.empty_row("teacher"), teacher.model())
+        path.unlink()
+        write_json(
+            folder / "timing.json",
+            {
+                "parameters": row.parameters,
+                "nonzero": row.nonzero,
+                "size_bytes": row.size_bytes,
+                "gzip_bytes": row.gzip_bytes,
+                "text_ms_p50": median,
+                "text_ms_p95": high,
+            },
+        )
+
+    step = run.step("teacher_timing", {"material": material.key}, measure)
+    return json.loads((step / "timing.json").read_text(encoding="utf-8"))
