@@ -41,7 +41,7 @@ def test_the_front_goes_from_cheap_to_dear() -> None:
 def test_the_picture_has_both_panels_in_the_colors_of_both_themes() -> None:
     rows = [row(name, 0.9 + 0.01 * index, 10**index, 1.0) for index, name in enumerate(NAMES)]
     picture = ElementTree.fromstring(stages_svg(rows))  # well-formed, with its namespace
-    assert picture.get("viewBox") == "0 0 920 300"
+    assert picture.get("viewBox") == "0 0 800 300"
     assert len(picture.findall(f"{SVG}g")) == 2
     assert len(picture.findall(f".//{SVG}circle")) == 2 * len(NAMES)
     style = picture.findtext(f"{SVG}style") or ""
@@ -53,8 +53,8 @@ def test_the_size_after_gzip_is_hollow_and_left_of_the_size() -> None:
     hollow = re.findall(r'class="smaller" d="M([\d.]+) ([\d.]+)H([\d.]+)M', size[1])
     full = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', size[1])
     assert [(x, y) for _, y, x in hollow] == full
-    # Half the bytes: log10(2) of a decade to the left, of the two decades from 0.1 to 10 KB.
-    assert [round(float(end) - float(begin), 1) for begin, _, end in hollow] == [59.0, 59.0]
+    # Half the bytes: 0.301 of a decade to the left; from 0.2 to 10 KB are 1.699 of them on 332 px.
+    assert [round(float(end) - float(begin), 1) for begin, _, end in hollow] == [58.8, 58.9]
     assert "smaller" not in re.findall(r'<path class="(\w+)"', latency[1])
 
 

@@ -107,7 +107,7 @@ def test_the_interval_is_that_of_the_binomial_that_it_resamples() -> None:
 
 
 def test_many_rows_are_drawn_in_pieces_and_the_seed_decides() -> None:
-    rows = 30_000  # 70 resamples at once
+    rows = 30_000  # 8 resamples at once
     rng = np.random.default_rng(0)
     labels, said = rng.integers(0, 3, (2, rows))
     one, same, other = (

@@ -6,6 +6,7 @@ picture is SVG, which a page and a Markdown file show alike, in their light or d
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pareto_front", "scatter_svg", "stage_plots", "stages_svg"]
 
-_WIDTH, _HEIGHT = 460, 300
+_WIDTH, _HEIGHT = 400, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 20, 44
 _LETTER = 6.2  # width of one letter of a label, about
 # Columns, of which the first one counts if every row that has the second has it too; their unit;
@@ -179,7 +180,7 @@ def _panel(
             f"Received: {list(points)}."
         )
     logs = [math.log10(cost) for cost in costs]
-    low, high = math.floor(min(logs) - 0.1), math.ceil(max(logs) + 0.1)
+    low, ticks, high = _axis(min(logs) - 0.1, max(logs) + 0.1)
     worths = [worth for *_, worth in points]
     margin = max(0.01, 0.2 * (max(worths) - min(worths)))
     bottom, top = min(worths) - margin, max(worths) + margin
@@ -197,14 +198,18 @@ def _panel(
     hollow = [None if cost is None else x_of(math.log10(cost)) for cost in second]
     taken = [(x - 5, x + 5, y + 4) for x, y in places]  # no label goes over a point
     taken += [
-        (x - 5, x + 5, y + 4) for x, (_, y) in zip(hollow, places, strict=True) if x is not None
+        (left - 5, right, y + 4)
+        for left, (right, y) in zip(hollow, places, strict=True)
+        if left is not None
     ]
+    taken += _along([places[index] for index in front])
     levels = [bottom + (top - bottom) * index / 4 for index in range(5)]
     return {
         "title": title,
         "x_label": x_label,
         "x_ticks": [
-            {"at": x_of(power), "text": f"{10.0**power:,.10g}"} for power in range(low, high + 1)
+            {"at": x_of(log), "text": f"{10.0**log:,.3g}" if log < 3 else f"{10.0**log:,.0f}"}
+            for log in ticks
         ],
         "y_ticks": [
             {"at": y_of(worth), "text": score_text(abs(worth) if sign < 0 else worth)}
@@ -226,21 +231,63 @@ def _panel(
     }
 
 
+def _axis(least: float, most: float) -> tuple[float, list[float], float]:
+    """Returns the ends of a log axis at 1, 2 or 5 of a decade, and where its ticks are."""
+    steps = [
+        decade + math.log10(part)
+        for decade in range(math.floor(least) - 1, math.ceil(most) + 1)
+        for part in (1, 2, 5)
+    ]
+    low = max(step for step in steps if step <= least)
+    high = min(step for step in steps if step >= most)
+    within = [step for step in steps if low <= step <= high]
+    if high - low > 2.01:
+        within = [step for step in within if step == round(step)]
+    return low, within, high
+
+
+def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float, float]]:
+    """Returns the room that a line takes, piece by piece."""
+    room = []
+    for (x, y), (end_x, end_y) in itertools.pairwise(line):
+        pieces = max(1, round(max(abs(end_x - x), abs(end_y - y)) / 6))
+        for piece in range(1, pieces):
+            at = piece / pieces
+            here = x + at * (end_x - x)
+            room.append((here - 3, here + 3, y + at * (end_y - y) + 4))
+    return room
+
+
 def _label(
     name: str, x: float, y: float, taken: list[tuple[float, float, float]]
-) -> tuple[float, float]:
-    """Returns where a name begins, and adds the room that it takes."""
+) -> dict[str, float | None]:
+    """Returns where a name begins and, if that is not beside its point, where a line to it ends.
+
+    Adds the room that the name takes.
+    """
     width = _LETTER * len(name)
     sides = [x + 9, x - 9 - width]
-    places = [(left, y + 4 + 12 * down) for down in range(40) for left in sides]
+    rows = sorted(range(-20, 21), key=lambda down: (abs(down), -down))
+    places = [(left, y + 4 + 12 * down) for down in rows for left in sides]
     fits = [
         (left, row)
         for left, row in places
-        if _LEFT <= left and left + width <= _WIDTH and _is_free(left, left + width, row, taken)
+        if _LEFT <= left
+        and left + width <= _WIDTH
+        and _TOP < row - 8
+        and row < _HEIGHT - _BOTTOM
+        and _is_free(left, left + width, row, taken)
     ]
     left, row = (fits or places)[0]
     taken.append((left, left + width, row))
-    return round(left, 1), round(row, 1)
+    beside = abs(row - y - 4) < 6
+    end = left - 2 if left > x else left + width + 2
+    return {
+        "x": round(left, 1),
+        "y": round(row, 1),
+        "line_x": None if beside else round(end, 1),
+        "line_y": None if beside else round(row - 4, 1),
+    }
 
 
 def _is_free(

@@ -11,6 +11,7 @@ own is called once for each resample.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,12 @@ import numpy as np
 
 from tfdistill.arguments import check_int
 
-__all__ = ["METRICS", "Estimate", "Metric", "estimate", "metric_of", "paired_scores"]
+__all__ = ["Estimate", "METRICS", "Metric", "estimate", "metric_of", "paired_scores"]
 
 _ENDS = (2.5, 97.5)  # percentiles
-_AT_ONCE = 1 << 21  # rows times resamples: the counts of one go take 16 MB
+_AT_ONCE = 1 << 18  # rows times resamples: the counts of one go take 2 MB, as caches do
+
+_Scores = Callable[[np.ndarray], np.ndarray]  # counts [R, N] -> scores [R]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Metric:
         title: As a report writes it.
         higher_is_better: False for an error.
         is_fraction: Whether differences are told in points, that is hundredths.
-        on_counts: `(labels, predictions, counts [R, N]) -> scores [R]`, or None.
+        on_counts: `(labels, predictions)` to a function of counts `[R, N]` that returns the
+            scores `[R]`, or None.
         on_rows: `(labels, predictions) -> score`, for a metric without `on_counts`.
     """
 
@@ -57,35 +61,39 @@ class Metric:
     title: str
     higher_is_better: bool = True
     is_fraction: bool = True
-    on_counts: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
+    on_counts: Callable[[np.ndarray, np.ndarray], _Scores] | None = None
     on_rows: Callable[[Any, Any], float] | None = None
 
-    def scores(self, labels: np.ndarray, predictions: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """Scores each resample.
+    def scores_on(self, labels: np.ndarray, predictions: np.ndarray) -> _Scores:
+        """Returns what scores a model on resamples, from the rows drawn or how often they were.
 
         Args:
             labels: `[N]` or `[N, C]`.
             predictions: The same shape.
-            drawn: Indices of the rows of each resample, integers `[R, N]`.
 
         Returns:
-            Float64 `[R]`.
+            A function of counts `[R, N]` if the metric has `on_counts`, else of indices of the
+            rows, integers `[R, N]`; it raises ValueError if a score is not finite.
 
         Raises:
-            ValueError: If a score is not finite.
+            ValueError: If the metric has neither `on_counts` nor `on_rows`.
         """
         if self.on_counts is not None:
-            return self.on_counts(labels, predictions, _counts(drawn))
+            return self.on_counts(labels, predictions)
         if self.on_rows is None:
             raise ValueError(f"The metric {self.name!r} has nothing that computes it.")
-        found = [float(self.on_rows(labels[rows], predictions[rows])) for rows in drawn]
-        scores = np.array(found, dtype=np.float64)
-        if not np.isfinite(scores).all():
-            raise ValueError(
-                "`metric` must return a finite number on every resample of the rows. Received: "
-                f"{scores[~np.isfinite(scores)][0]} from {self.name!r}. Return what the metric "
-                "is worth where it is not defined, such as 0.0."
-            )
+        one = self.on_rows
+
+        def scores(drawn: np.ndarray) -> np.ndarray:
+            found = np.array([float(one(labels[rows], predictions[rows])) for rows in drawn])
+            if not np.isfinite(found).all():
+                raise ValueError(
+                    "`metric` must return a finite number on every resample of the rows. Received: "
+                    f"{found[~np.isfinite(found)][0]} from {self.name!r}. Return what the metric "
+                    "is worth where it is not defined, such as 0.0."
+                )
+            return found
+
         return scores
 
 
@@ -165,15 +173,22 @@ def paired_scores(
                 f"`{name}` must have the shape of `labels`, {truth.shape}. Received: {name} of "
                 f"shape {answers.shape}."
             )
-    all_rows = np.arange(len(truth))[None]
-    whole = {name: float(metric.scores(truth, value, all_rows)[0]) for name, value in said.items()}
-    found = {name: np.empty(resamples) for name in said}
-    begin = 0
-    for drawn in _draws(len(truth), resamples=resamples, seed=seed):
-        for name, answers in said.items():
-            found[name][begin : begin + len(drawn)] = metric.scores(truth, answers, drawn)
-        begin += len(drawn)
-    return {name: (whole[name], found[name]) for name in said}
+    if truth.ndim == 1:
+        # Rows of one class become neighbours, which are summed faster.
+        order = np.argsort(truth, kind="stable")
+        truth, said = truth[order], {name: answers[order] for name, answers in said.items()}
+    score = {name: metric.scores_on(truth, answers) for name, answers in said.items()}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in said}
+    every_row = np.arange(len(truth))[None]
+    draws = _draws(len(truth), resamples=resamples, seed=seed)
+    for drawn in itertools.chain([every_row], draws):
+        seen = drawn if metric.on_counts is None else _counts(drawn)
+        for name in said:
+            parts[name].append(score[name](seen))
+    return {
+        name: (float(whole[0]), np.concatenate(resampled))
+        for name, (whole, *resampled) in parts.items()
+    }
 
 
 def estimate(value: float, resampled: np.ndarray) -> Estimate:
@@ -240,71 +255,104 @@ def _answers(metric: Metric, name: str, value: Any) -> np.ndarray:
     return array
 
 
-def _accuracy(labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> _Scores:
     right = labels == predictions
-    if right.ndim == 2:
-        right = right.all(axis=1)
-    return counts @ right / labels.shape[0]
+    return _mean_of(right if right.ndim == 1 else right.all(axis=1))
 
 
-def _hits_and_seen(
-    labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns TP and 2·TP + FP + FN of each class in each resample, both `[R, C]`."""
-    if labels.ndim == 2:
-        return counts @ (labels * predictions), counts @ (labels + predictions)
-    names, classes = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
-    right, said = np.split(classes, 2)
-    number = len(names)
-    hits = np.where(right == said, right, number)  # a class of its own for what is wrong
-    seen = _by_class(right, counts, number) + _by_class(said, counts, number)
-    return _by_class(hits, counts, number), seen
+def _macro_f1(labels: np.ndarray, predictions: np.ndarray) -> _Scores:
+    sums = _hits_and_seen(labels, predictions)
+
+    def scores(counts: np.ndarray) -> np.ndarray:
+        hits, seen = sums(counts)
+        by_class = np.divide(2 * hits, seen, out=np.zeros_like(hits), where=seen > 0)
+        present = (seen > 0).sum(axis=1)
+        # No label at all and none said: nothing is wrong.
+        return np.where(present > 0, by_class.sum(axis=1) / np.maximum(present, 1), 1.0)
+
+    return scores
 
 
-def _by_class(classes: np.ndarray, counts: np.ndarray, number: int) -> np.ndarray:
-    """Returns the sums of counts over the rows of each class, `[R, number]`."""
-    order = np.argsort(classes, kind="stable")
-    ends = np.searchsorted(classes[order], np.arange(number + 1))
-    total = np.zeros((len(counts), len(classes) + 1))
-    np.cumsum(counts[:, order], axis=1, out=total[:, 1:])
-    return total[:, ends[1:]] - total[:, ends[:-1]]
+def _micro_f1(labels: np.ndarray, predictions: np.ndarray) -> _Scores:
+    sums = _hits_and_seen(labels, predictions)
+
+    def scores(counts: np.ndarray) -> np.ndarray:
+        hits, seen = (part.sum(axis=1) for part in sums(counts))
+        return np.divide(2 * hits, seen, out=np.ones_like(hits), where=seen > 0)
+
+    return scores
 
 
-def _macro_f1(labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    hits, seen = _hits_and_seen(labels, predictions, counts)
-    scores = np.divide(2 * hits, seen, out=np.zeros_like(hits), where=seen > 0)
-    # No label at all and none said: nothing is wrong.
-    present = (seen > 0).sum(axis=1)
-    return np.where(present > 0, scores.sum(axis=1) / np.maximum(present, 1), 1.0)
+def _mae(labels: np.ndarray, predictions: np.ndarray) -> _Scores:
+    return _mean_of(_by_row(np.abs(labels - predictions)))
 
 
-def _micro_f1(labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    hits, seen = (part.sum(axis=1) for part in _hits_and_seen(labels, predictions, counts))
-    return np.divide(2 * hits, seen, out=np.ones_like(hits), where=seen > 0)
+def _rmse(labels: np.ndarray, predictions: np.ndarray) -> _Scores:
+    mean = _mean_of(_by_row((labels - predictions) ** 2))
+    return lambda counts: np.sqrt(mean(counts))
+
+
+def _r2(labels: np.ndarray, predictions: np.ndarray) -> _Scores:
+    truth = labels.reshape(len(labels), -1)
+    # Around the mean of all rows: the difference of squares below keeps its digits.
+    truth = truth - truth.mean(axis=0)
+    wrong = (labels - predictions).reshape(truth.shape) ** 2
+
+    def scores(counts: np.ndarray) -> np.ndarray:
+        left, squares = counts @ wrong, counts @ truth**2
+        total = squares - (counts @ truth) ** 2 / len(truth)
+        flat = total <= 1e-12 * squares  # the labels of the resample are all the same
+        ratio = np.divide(left, total, out=np.where(left > 0, 1.0, 0.0), where=~flat)
+        return (1 - ratio).mean(axis=1)
+
+    return scores
+
+
+def _mean_of(values: np.ndarray) -> _Scores:
+    column = values.astype(np.float64)
+    return lambda counts: counts @ column / len(column)
 
 
 def _by_row(errors: np.ndarray) -> np.ndarray:
     return errors if errors.ndim == 1 else errors.mean(axis=1)
 
 
-def _mae(labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return counts @ _by_row(np.abs(labels - predictions)) / labels.shape[0]
+def _hits_and_seen(
+    labels: np.ndarray, predictions: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Returns what gives TP and 2·TP + FP + FN of each class in each resample, both `[R, C]`."""
+    if labels.ndim == 2:
+        both, either = labels * predictions, labels + predictions
+        return lambda counts: (counts @ both, counts @ either)
+    names, classes = np.unique(np.concatenate([labels, predictions]), return_inverse=True)
+    right, said = np.split(classes, 2)
+    wrong = np.flatnonzero(right != said)
+    support = _class_sums(right, len(names))
+    missed = _class_sums(right[wrong], len(names))
+    claimed = _class_sums(said[wrong], len(names))
+
+    def sums(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        there, of_wrong = support(counts), counts[:, wrong]
+        hits = there - missed(of_wrong)
+        return hits, there + hits + claimed(of_wrong)  # labels of the class, and answers
+
+    return sums
 
 
-def _rmse(labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.sqrt(counts @ _by_row((labels - predictions) ** 2) / labels.shape[0])
+def _class_sums(classes: np.ndarray, number: int) -> _Scores:
+    """Returns what sums counts `[R, N]` over the rows of each class, to `[R, number]`."""
+    order = np.argsort(classes, kind="stable")
+    found, starts = np.unique(classes[order], return_index=True)
+    is_sorted = bool((order == np.arange(len(order))).all())
 
+    def sums(counts: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(counts), number))
+        if len(found):
+            neighbours = counts if is_sorted else counts[:, order]
+            total[:, found] = np.add.reduceat(neighbours, starts, axis=1)
+        return total
 
-def _r2(labels: np.ndarray, predictions: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    truth = labels.reshape(len(labels), -1)
-    rows = len(truth)
-    # Around the mean of all rows: the difference of squares below keeps its digits.
-    truth = truth - truth.mean(axis=0)
-    left = counts @ (labels - predictions).reshape(truth.shape) ** 2
-    total = counts @ truth**2 - (counts @ truth) ** 2 / rows
-    flat = total <= 1e-12 * (counts @ truth**2)  # the labels of the resample are all the same
-    ratio = np.divide(left, total, out=np.where(left > 0, 1.0, 0.0), where=~flat)
-    return (1 - ratio).mean(axis=1)
+    return sums
 
 
 _OF_NUMBERS = ("mae", "rmse", "r2")

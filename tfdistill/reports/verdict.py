@@ -243,7 +243,7 @@ def compare_with_rivals(
         ...                               rivals={"control": [0] * 400}, sizes={"student": 2048})
         >>> print(verdict.line())
         The student (file 2.00 KB, accuracy 1.000 on 400 test rows) keeps 100.0 % of its teacher
-        [100.0, 100.0]; won against control (+50.0 points [45.0, 54.8])
+        [100.0, 100.0]; won against control (+50.0 points [45.0, 55.2])
     """
     found = metric_of(metric, higher_is_better=higher_is_better)
     reserved = {_STUDENT, _TEACHER} & set(rivals)
