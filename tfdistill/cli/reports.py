@@ -52,25 +52,25 @@ def report(runs: tuple[Path, ...], as_json: bool, html: Path | None) -> None:
     from tfdistill.reports.verdict import Verdict
 
     verdicts = {
-        run: Verdict.from_dict(content["verdict"])
-        for run, content in found.items()
+        name: Verdict.from_dict(content["verdict"])
+        for name, content in found.items()
         if "verdict" in content
     }
     if html is None:
-        for run, verdict in verdicts.items():
-            click.echo(f"{Path(run).name}: {verdict.line()}\n")
+        for name, verdict in verdicts.items():
+            click.echo(f"{Path(name).name}: {verdict.line()}\n")
         click.echo(format_table(rows))
         return
-    (run,) = found if len(found) == 1 else (None,)  # what a page opens with is about one run
-    if run:
-        rows = [StageRow(**stage) for stage in found[run]["stages"]]
+    only = next(iter(found)) if len(found) == 1 else ""  # a page opens with what is of one run
+    if only:
+        rows = [StageRow(**stage) for stage in found[only]["stages"]]
     with told():
         from tfdistill.reports.html_page import write_page
 
         write_page(
             html,
             stages=rows,
-            verdict=verdicts.get(run) if run else None,
-            facts=found[run].get("facts") if run else None,
+            verdict=verdicts.get(only),
+            facts=found[only].get("facts") if only else None,
         )
     click.echo(f"Written: {html}")

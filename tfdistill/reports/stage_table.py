@@ -260,7 +260,7 @@ def results_table(rows: Sequence[StageRow]) -> Table:
         raise ValueError("`rows` must hold at least one stage. Received: rows=[].")
     metrics = {row.metric for row in rows if row.metric is not None}
     one = next(iter(metrics)) if len(metrics) == 1 else None
-    title = METRICS[one].title if one in METRICS else one
+    title = METRICS[one].title if one is not None and one in METRICS else one
     # Head, attribute, how it is written.
     columns: list[tuple[str, str, Callable[[Any], str]]] = [
         *([] if one else [("metric", "metric", lambda name: name or MISSING)]),
