@@ -190,6 +190,23 @@ def test_reports_of_several_runs_are_one_table(tmp_path: Path):
     assert "one: tflite" in page.read_text() and "two: tflite" in page.read_text()
 
 
+def test_a_report_says_the_verdict_first_and_the_page_opens_with_it(tmp_path: Path):
+    from tfdistill.reports import StageRow, compare_with_rivals, write_report
+
+    row = StageRow("file", 0.5, 0.4, 10, 9, 100, 80, 0.1, 0.2, 0.6)
+    verdict = compare_with_rivals([0, 1], student=[0, 1], rivals={"control": [0, 0]}, resamples=50)
+    write_report(
+        tmp_path / "one", stages=[row], pool=[], seconds=1.0, verdict=verdict, facts={"Date": "now"}
+    )
+    page = tmp_path / "one.html"
+    first = run("report", tmp_path / "one").output.splitlines()[0]
+
+    assert first == f"one: {verdict.line()}"
+    assert run("report", tmp_path / "one", "--html", page).exit_code == 0
+    assert f"<h1>{verdict.headline()}</h1>" in page.read_text()
+    assert "<dt>Date</dt><dd>now</dd>" in page.read_text()
+
+
 def test_a_broken_report_is_refused(tmp_path: Path):
     (tmp_path / "report.json").write_text('{"stages": [{"stage": 1}]}')
 

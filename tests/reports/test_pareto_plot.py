@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_the_front_goes_from_cheap_to_dear() -> None:
 def test_the_picture_has_both_panels_in_the_colors_of_both_themes() -> None:
     rows = [row(name, 0.9 + 0.01 * index, 10**index, 1.0) for index, name in enumerate(NAMES)]
     picture = ElementTree.fromstring(stages_svg(rows))  # well-formed, with its namespace
-    assert picture.get("viewBox") == "0 0 920 300"
+    assert picture.get("viewBox") == "0 0 800 300"
     assert len(picture.findall(f"{SVG}g")) == 2
     assert len(picture.findall(f".//{SVG}circle")) == 2 * len(NAMES)
     style = picture.findtext(f"{SVG}style") or ""
@@ -52,8 +53,8 @@ def test_the_size_after_gzip_is_hollow_and_left_of_the_size() -> None:
     hollow = re.findall(r'class="smaller" d="M([\d.]+) ([\d.]+)H([\d.]+)M', size[1])
     full = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', size[1])
     assert [(x, y) for _, y, x in hollow] == full
-    # Half the bytes: log10(2) of a decade to the left, of the two decades from 0.1 to 10 KB.
-    assert [round(float(end) - float(begin), 1) for begin, _, end in hollow] == [59.0, 59.0]
+    # Half the bytes: 0.301 of a decade to the left; from 0.2 to 10 KB are 1.699 of them on 332 px.
+    assert [round(float(end) - float(begin), 1) for begin, _, end in hollow] == [58.8, 58.9]
     assert "smaller" not in re.findall(r'<path class="(\w+)"', latency[1])
 
 
@@ -91,3 +92,42 @@ def test_the_callers_matplotlib_is_left_alone() -> None:
     figure = new_figure(width=2, height=1)
     assert figure.canvas is not None
     assert plt.get_backend() == backend and plt.get_fignums() == figures
+
+
+def number_row(stage: str, mae: float, size_bytes: int) -> StageRow:
+    return StageRow(
+        stage, *[None] * 4, size_bytes, *[None] * 4, metric="mae", score=mae
+    )  # fmt: skip
+
+
+def test_a_smaller_error_is_up_and_its_axis_does_not_go_below_0() -> None:
+    rows = [number_row("worse", 0.3, 1000), number_row("better", 0.005, 2000)]
+    ((title, picture),) = stage_plots(rows)
+    (_, worse), (_, better) = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', picture)
+    ticks = re.findall(r'text-anchor="end">([-\d.]+)<', picture)
+
+    assert title == "MAE against size"
+    assert float(better) < float(worse)  # SVG counts downwards
+    assert re.findall(r'<circle class="(\w+)"', picture) == ["best", "best"]
+    assert ticks[-1] == "0.000" and not any(tick.startswith("-") for tick in ticks)
+
+
+def test_scores_of_a_metric_that_nobody_knows_are_not_drawn() -> None:
+    rows = [StageRow("a", *[None] * 4, 10, *[None] * 4, metric="pinball", score=0.5)]
+    assert stage_plots(rows) == []
+
+
+def test_no_axis_goes_above_an_accuracy_of_1() -> None:
+    (_, picture), _ = stage_plots([row("a", 1.0, 10, 1.0), row("b", 0.9, 20, 1.0)])
+    ticks = [float(tick) for tick in re.findall(r'text-anchor="end">(\d\.\d{3})<', picture)]
+    assert max(ticks) == 1.0
+
+
+def test_bundle_and_text_to_label_are_drawn_if_no_stage_lacks_them() -> None:
+    rows = [row("a", 0.9, 1024, 1.0), row("b", 0.8, 2048, 2.0)]
+    full = [replace(each, bundle_bytes=10 << 10, text_ms_p50=5.0) for each in rows]
+    (_, size), (_, latency) = stage_plots(full)
+    assert "KB, file with tokenizer" in size and '<path class="smaller"' not in size
+    assert "a: 10, 0.900" in size and "a: 5, 0.900" in latency
+    (_, size), (_, latency) = stage_plots([full[0], rows[1]])
+    assert "a: 1, 0.900" in size and "a: 1, 0.900" in latency

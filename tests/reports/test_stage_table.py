@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ from tfdistill.reports.stage_table import (
     StageRow,
     format_table,
     markdown_table,
+    read_report,
     write_report,
 )
+from tfdistill.reports.verdict import compare_with_rivals
 
 TEACHER = StageRow(
     "teacher", 0.965, 0.921, 22_713_216, 22_713_216, 90_852_864, 83_500_000, 8.17, 9.0, 1.0
@@ -83,6 +86,11 @@ def test_report_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
             "latency_ms_p50",
             "latency_ms_p95",
             "teacher_agreement",
+            "bundle_bytes",
+            "text_ms_p50",
+            "text_ms_p95",
+            "metric",
+            "score",
         ]
     assert content["stages"][2] == {
         "stage": "tflite",
@@ -95,6 +103,11 @@ def test_report_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
         "latency_ms_p50": 0.0361,
         "latency_ms_p95": 0.0412,
         "teacher_agreement": 0.966,
+        "bundle_bytes": None,
+        "text_ms_p50": None,
+        "text_ms_p95": None,
+        "metric": None,
+        "score": None,
     }
     assert content["stages"][1]["latency_ms_p50"] is None
     assert content["pool"] == [
@@ -178,3 +191,85 @@ def test_a_report_without_stages_is_refused(tmp_path: Path) -> None:
 def test_an_empty_table_is_refused() -> None:
     with pytest.raises(ValueError, match="`rows` must hold at least one stage"):
         format_table([])
+
+
+def test_the_honest_columns_stand_beside_those_of_the_file() -> None:
+    row = dataclasses.replace(TFLITE, bundle_bytes=1 << 20, text_ms_p50=0.25, text_ms_p95=0.5)
+    head, _, *lines = format_table([TEACHER, row]).splitlines()
+
+    assert re.split("  +", head)[6:] == [
+        "gzip", "bundle", "p50 ms", "p95 ms", "text p50 ms", "text p95 ms", "agreement",
+    ]  # fmt: skip
+    assert re.split("  +", lines[0])[7:] == ["–", "8.170", "9.000", "–", "–", "1.000"]
+    assert re.split("  +", lines[1])[7:] == ["1.00 MB", "0.036", "0.041", "0.250", "0.500", "0.966"]
+
+
+def number_row(stage: str, score: float, metric: str = "mae") -> StageRow:
+    return StageRow(stage, *[None] * 9, metric=metric, score=score)
+
+
+def test_the_head_of_the_score_is_the_metric_if_it_is_one() -> None:
+    lines = markdown_table([number_row("teacher", 0.25), number_row("file", 12.5)]).splitlines()
+    assert lines == ["| stage | MAE |", "| --- | --: |", "| teacher | 0.250 |", "| file | 12.5 |"]
+
+
+def test_scores_of_several_metrics_have_the_name_beside_them() -> None:
+    rows = [number_row("teacher", -0.5, "r2"), number_row("file", 0.25), TEACHER]
+    lines = markdown_table(rows).splitlines()
+    assert lines[0].startswith("| stage | metric | score | accuracy |")
+    assert lines[2].startswith("| teacher | r2 | -0.500 | – |")
+    assert lines[4].startswith("| teacher | – | – | 0.965 |")
+
+
+@pytest.mark.parametrize("only", [{"metric": "mae"}, {"score": 0.5}])
+def test_a_score_without_its_metric_is_refused(only: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`metric` and `score` must be given together. Received"):
+        dataclasses.replace(TFLITE, **only)
+
+
+def test_a_score_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="`score` must be a finite number, or None. Received"):
+        number_row("file", float("inf"))
+
+
+def test_a_report_of_before_still_reads(tmp_path: Path) -> None:
+    write_report(tmp_path, stages=ROWS, pool=POOL, seconds=1.0)
+    content = json.loads((tmp_path / "report.json").read_text())
+    new = {"bundle_bytes", "text_ms_p50", "text_ms_p95", "metric", "score"}
+    content["stages"] = [
+        {key: value for key, value in row.items() if key not in new} for row in content["stages"]
+    ]
+    (tmp_path / "report.json").write_text(json.dumps(content))
+
+    assert [StageRow(**row) for row in read_report(tmp_path)["stages"]] == ROWS
+
+
+def test_the_report_opens_with_the_verdict_and_reads_back(tmp_path: Path) -> None:
+    verdict = compare_with_rivals([0, 1], student=[0, 1], rivals={"control": [0, 0]}, resamples=50)
+    facts = {"Data set": "two texts", "Date": "2026-01-02"}
+    write_report(tmp_path, stages=ROWS, pool=[], seconds=1.0, verdict=verdict, facts=facts)
+    content = read_report(tmp_path)
+
+    assert (tmp_path / "report.md").read_text().splitlines()[0] == verdict.line()
+    assert "* Data set: two texts\n* Date: 2026-01-02\n" in (tmp_path / "report.md").read_text()
+    assert type(verdict).from_dict(content["verdict"]) == verdict
+    assert content["facts"] == facts
+
+
+@pytest.mark.parametrize("part", [{"verdict": {}}, {"facts": {"Date": 3}}, {"facts": []}])
+def test_a_report_with_a_part_that_is_none_is_refused(tmp_path: Path, part: dict[str, Any]) -> None:
+    write_report(tmp_path, stages=ROWS, pool=[], seconds=1.0)
+    content = {**json.loads((tmp_path / "report.json").read_text()), **part}
+    (tmp_path / "report.json").write_text(json.dumps(content))
+
+    with pytest.raises(ValueError, match="`folder` must hold a report that tfdistill wrote"):
+        read_report(tmp_path)
+
+
+def test_only_columns_that_are_there_are_told(tmp_path: Path) -> None:
+    write_report(tmp_path, stages=ROWS, pool=[], seconds=1.0)
+    assert "*bundle*" not in (tmp_path / "report.md").read_text()
+    row = dataclasses.replace(TFLITE, bundle_bytes=9, text_ms_p50=0.1)
+    write_report(tmp_path, stages=[row], pool=[], seconds=1.0)
+    text = (tmp_path / "report.md").read_text()
+    assert "*bundle* is the file with its tokenizer" in text and "*text p50*" in text

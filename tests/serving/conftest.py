@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_fixtures.browser import browser  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -49,11 +49,28 @@ def report(runs: tuple[Path, ...], as_json: bool, html: Path | None) -> None:
         for run, content in found.items()
         for stage in content["stages"]
     ]
+    from tfdistill.reports.verdict import Verdict
+
+    verdicts = {
+        name: Verdict.from_dict(content["verdict"])
+        for name, content in found.items()
+        if "verdict" in content
+    }
     if html is None:
+        for name, verdict in verdicts.items():
+            click.echo(f"{Path(name).name}: {verdict.line()}\n")
         click.echo(format_table(rows))
         return
+    only = next(iter(found)) if len(found) == 1 else ""  # a page opens with what is of one run
+    if only:
+        rows = [StageRow(**stage) for stage in found[only]["stages"]]
     with told():
         from tfdistill.reports.html_page import write_page
 
-        write_page(html, stages=rows)
+        write_page(
+            html,
+            stages=rows,
+            verdict=verdicts.get(only),
+            facts=found[only].get("facts") if only else None,
+        )
     click.echo(f"Written: {html}")

@@ -2,8 +2,12 @@
 
 ==================================  =============================================================
 `accuracy`, `macro_f1`              numbers from labels and predictions
+`compare_with_rivals`               whether the student won: intervals from the same test rows
+`shipped`                           which candidate to ship, from held-out rows and bytes
 `StageRow`, `PoolRow`               rows of the results table and of the agents' throughput
 `write_report`                      the results table of all stages: JSON, Markdown and a plot
+`write_page`                        the same as a page that opens with the verdict
+`run_facts`                         data set, date, command and versions, for both
 `format_table`, `markdown_table`    the same table for the terminal and for a README
 ==================================  =============================================================
 

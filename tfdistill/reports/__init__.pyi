@@ -1,8 +1,18 @@
+from .comparisons import Comparison as Comparison
+from .html_page import write_page as write_page
 from .metrics import accuracy as accuracy, agreement as agreement, macro_f1 as macro_f1
+from .provenance import run_facts as run_facts
+from .resampling import Estimate as Estimate
 from .stage_table import (
     PoolRow as PoolRow,
     StageRow as StageRow,
     format_table as format_table,
     markdown_table as markdown_table,
     write_report as write_report,
+)
+from .verdict import (
+    Shipped as Shipped,
+    Verdict as Verdict,
+    compare_with_rivals as compare_with_rivals,
+    shipped as shipped,
 )

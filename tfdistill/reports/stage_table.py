@@ -15,14 +15,18 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfdistill.files.atomic import replacing
+from tfdistill.reports.comparisons import score_text
 from tfdistill.reports.pareto_plot import stages_svg
+from tfdistill.reports.quantities import MISSING, bytes_text, count_text, fixed_text
+from tfdistill.reports.resampling import METRICS
 from tfdistill.reports.table import Table
+from tfdistill.reports.verdict import Verdict
 
 __all__ = [
     "PoolRow",
@@ -34,7 +38,7 @@ __all__ = [
     "write_report",
 ]
 
-_MISSING = "–"
+_FRACTIONS = ("accuracy", "macro_f1", "teacher_agreement")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class StageRow:
     """One line of the results table. A number that does not apply to a stage is None.
 
     Attributes:
-        stage: Name of the stage, such as "teacher" or "tflite".
+        stage: Name of the stage, such as "teacher" or "file"; `tfdistill.reports.stage_names`
+            has those that a page explains.
         accuracy: Fraction of the test set, in [0, 1].
         macro_f1: F1 averaged over classes, in [0, 1].
         parameters: Number of weights; a shared one counts once.
@@ -52,9 +57,16 @@ class StageRow:
         latency_ms_p50: Median milliseconds for one example on one thread.
         latency_ms_p95: Milliseconds that 95 % of the calls stay below.
         teacher_agreement: Fraction of the test set on which the teacher says the same.
+        bundle_bytes: Size of all that it takes to answer a text: the file, its tokenizer and the
+            names of its classes.
+        text_ms_p50: Median milliseconds from a text to its label, tokenizer included.
+        text_ms_p95: Milliseconds that 95 % of the texts stay below.
+        metric: Name of the metric of `score`, where accuracy is not what counts.
+        score: What the stage is worth in that metric; any finite number.
 
     Raises:
-        ValueError: If a fraction is outside [0, 1] or another number is negative or not finite.
+        ValueError: If a fraction is outside [0, 1], another number is negative or not finite, or
+            only one of `metric` and `score` is given.
     """
 
     stage: str
@@ -67,18 +79,31 @@ class StageRow:
     latency_ms_p50: float | None
     latency_ms_p95: float | None
     teacher_agreement: float | None
+    bundle_bytes: int | None = None
+    text_ms_p50: float | None = None
+    text_ms_p95: float | None = None
+    metric: str | None = None
+    score: float | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
-            fraction = field.name in ("accuracy", "macro_f1", "teacher_agreement")
-            most = 1.0 if fraction else math.inf
-            if value is not None and not (0 <= value <= most and math.isfinite(value)):
-                wanted = "a fraction in [0, 1]" if fraction else "a finite number of at least 0"
+            if value is None or field.name == "metric":
+                continue
+            least, most = -math.inf if field.name == "score" else 0.0, math.inf
+            wanted = f"a finite number{' of at least 0' if field.name != 'score' else ''}"
+            if field.name in _FRACTIONS:
+                most, wanted = 1.0, "a fraction in [0, 1]"
+            if not (least <= value <= most and math.isfinite(value)):
                 raise ValueError(
                     f"`{field.name}` must be {wanted}, or None. "
                     f"Received: {field.name}={value!r} for the stage {self.stage!r}."
                 )
+        if (self.metric is None) != (self.score is None):
+            raise ValueError(
+                "`metric` and `score` must be given together. Received: "
+                f"metric={self.metric!r}, score={self.score!r} for the stage {self.stage!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,8 @@ def write_report(
     pool: Sequence[PoolRow],
     seconds: float,
     notes: Sequence[str] = (),
+    verdict: Verdict | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes `report.json`, `report.md` and `pareto.svg`.
 
@@ -112,6 +139,8 @@ def write_report(
         pool: Throughput of the agents, may be empty.
         seconds: What the whole run took.
         notes: Sentences for `report.md`: what the reader has to know beside the numbers.
+        verdict: Whether the student won; its line opens `report.md`.
+        facts: What the run was, by name: data set, date, command, versions.
 
     Returns:
         The folder.
@@ -127,16 +156,22 @@ def write_report(
         )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    content = {
+    content: dict[str, Any] = {
         "stages": [dataclasses.asdict(row) for row in stages],
         "pool": [dataclasses.asdict(row) for row in pool],
         "seconds": seconds,
     }
+    if verdict is not None:
+        content["verdict"] = verdict.to_dict()
+    if facts:
+        content["facts"] = dict(facts)
     with replacing(target / "report.json") as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     with replacing(target / "report.md") as temporary:
-        text = _markdown(stages, pool=pool, seconds=seconds, notes=notes)
+        text = _markdown(
+            stages, pool=pool, seconds=seconds, notes=notes, verdict=verdict, facts=facts or {}
+        )
         temporary.write_text(text, encoding="utf-8")
     with replacing(target / "pareto.svg") as temporary:
         temporary.write_text(stages_svg(stages), encoding="utf-8")
@@ -150,7 +185,7 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
         folder: The run's folder.
 
     Returns:
-        Its content: "stages", "pool" and "seconds".
+        Its content: "stages", "pool" and "seconds", "verdict" and "facts" if the run has them.
 
     Raises:
         FileNotFoundError: If the folder holds no report.
@@ -166,7 +201,11 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         for stage in content["stages"]:
             StageRow(**stage)
-    except (ValueError, TypeError, KeyError) as error:
+        if "verdict" in content:
+            Verdict.from_dict(content["verdict"])
+        if not all(isinstance(text, str) for text in content.get("facts", {}).values()):
+            raise TypeError("facts that are not all text")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"`folder` must hold a report that tfdistill wrote. Received: {str(path)!r} ({error})."
         ) from error
@@ -182,9 +221,9 @@ def format_table(rows: Sequence[StageRow]) -> str:
     Example:
         >>> print(format_table([StageRow("tflite", 0.9, 0.8, 372_000, 186_000, 408_576, 204_800,
         ...                              0.036, 0.041, None)]))
-        stage   accuracy  macro F1  parameters  non-zero    size    gzip  p50 ms  p95 ms  agreement
-        ------  --------  --------  ----------  --------  ------  ------  ------  ------  ---------
-        tflite     0.900     0.800       372 k     186 k  399 KB  200 KB   0.036   0.041          –
+        stage   accuracy  macro F1  parameters  non-zero    size    gzip  p50 ms  p95 ms
+        ------  --------  --------  ----------  --------  ------  ------  ------  ------
+        tflite     0.900     0.800       372 k     186 k  399 KB  200 KB   0.036   0.041
     """
     return results_table(rows).terminal()
 
@@ -196,15 +235,20 @@ def markdown_table(rows: Sequence[StageRow]) -> str:
         rows: The stages, at least one.
 
     Example:
-        >>> row = StageRow("tfidf", 0.9, 0.8, None, None, None, None, None, None, 0.5)
-        >>> print(markdown_table([row]).splitlines()[2])
-        | tfidf | 0.900 | 0.800 | – | – | – | – | – | – | 0.500 |
+        >>> row = StageRow("tfidf", 0.9, 0.8, None, None, 2048, None, None, None, 0.5)
+        >>> print(markdown_table([row]))
+        | stage | accuracy | macro F1 | size | agreement |
+        | --- | --: | --: | --: | --: |
+        | tfidf | 0.900 | 0.800 | 2.00 KB | 0.500 |
     """
     return results_table(rows).markdown()
 
 
 def results_table(rows: Sequence[StageRow]) -> Table:
     """Returns the results table as texts, one line per stage.
+
+    A column without a number in any row is left out. If all scores are of one metric, its name is
+    the head of their column.
 
     Args:
         rows: The stages, at least one.
@@ -214,39 +258,37 @@ def results_table(rows: Sequence[StageRow]) -> Table:
     """
     if not rows:
         raise ValueError("`rows` must hold at least one stage. Received: rows=[].")
-    columns: list[tuple[str, Any]] = [
-        ("stage", lambda row: row.stage),
-        ("accuracy", lambda row: _fixed(row.accuracy)),
-        ("macro F1", lambda row: _fixed(row.macro_f1)),
-        ("parameters", lambda row: _human(row.parameters, 1000, ["", " k", " M", " G"])),
-        ("non-zero", lambda row: _human(row.nonzero, 1000, ["", " k", " M", " G"])),
-        ("size", lambda row: _human(row.size_bytes, 1024, [" B", " KB", " MB", " GB"])),
-        ("gzip", lambda row: _human(row.gzip_bytes, 1024, [" B", " KB", " MB", " GB"])),
-        ("p50 ms", lambda row: _fixed(row.latency_ms_p50)),
-        ("p95 ms", lambda row: _fixed(row.latency_ms_p95)),
-        ("agreement", lambda row: _fixed(row.teacher_agreement)),
+    metrics = {row.metric for row in rows if row.metric is not None}
+    one = next(iter(metrics)) if len(metrics) == 1 else None
+    title = METRICS[one].title if one is not None and one in METRICS else one
+    # Head, attribute, how it is written.
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        *([] if one else [("metric", "metric", lambda name: name or MISSING)]),
+        (title or "score", "score", _score_text),
+        ("accuracy", "accuracy", fixed_text),
+        ("macro F1", "macro_f1", fixed_text),
+        ("parameters", "parameters", count_text),
+        ("non-zero", "nonzero", count_text),
+        ("size", "size_bytes", bytes_text),
+        ("gzip", "gzip_bytes", bytes_text),
+        ("bundle", "bundle_bytes", bytes_text),
+        ("p50 ms", "latency_ms_p50", fixed_text),
+        ("p95 ms", "latency_ms_p95", fixed_text),
+        ("text p50 ms", "text_ms_p50", fixed_text),
+        ("text p95 ms", "text_ms_p95", fixed_text),
+        ("agreement", "teacher_agreement", fixed_text),
+    ]
+    shown = [
+        column for column in columns if any(getattr(row, column[1]) is not None for row in rows)
     ]
     return Table(
-        [name for name, _ in columns], [[show(row) for _, show in columns] for row in rows]
+        ["stage", *(head for head, *_ in shown)],
+        [[row.stage, *(write(getattr(row, name)) for _, name, write in shown)] for row in rows],
     )
 
 
-def _fixed(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:.3f}"
-
-
-def _human(value: int | None, step: int, units: list[str]) -> str:
-    """Returns three significant digits and a unit, the count as it is below one step."""
-    if value is None:
-        return _MISSING
-    power, number = 0, float(value)
-    # 999.5 would round to 1,000 of the smaller unit.
-    while power < len(units) - 1 and number >= (step if step == 1024 else 999.5):
-        power, number = power + 1, number / step
-    if power == 0:
-        return f"{value}{units[0]}"
-    digits = max(0, 2 - int(math.log10(max(number, 1.0))))
-    return f"{number:.{digits}f}{units[power]}"
+def _score_text(score: float | None) -> str:
+    return MISSING if score is None else score_text(score)
 
 
 def _markdown(
@@ -255,14 +297,15 @@ def _markdown(
     pool: Sequence[PoolRow],
     seconds: float,
     notes: Sequence[str],
+    verdict: Verdict | None,
+    facts: Mapping[str, str],
 ) -> str:
     parts = [
+        *([] if verdict is None else [verdict.line()]),
         "# The results table",
+        *(["\n".join(f"* {name}: {text}" for name, text in facts.items())] if facts else []),
         markdown_table(stages),
-        "Every row is measured on the same test set. *size* is that of the file, for a Keras model "
-        "that of its weights as float32 (1 KB = 1,024 bytes); *gzip* is the download. *p50* and "
-        "*p95* are for one example on one thread. *agreement* is how often the stage says what the "
-        "teacher says.",
+        " ".join(_told(stages)),
         "![Accuracy against size and against latency](pareto.svg)",
     ]
     if pool:
@@ -276,3 +319,18 @@ def _markdown(
         parts += ["## Notes", "\n".join(f"* {note}" for note in notes)]
     parts.append(f"The whole run took {seconds:,.0f} s.")
     return "\n\n".join(parts) + "\n"
+
+
+def _told(stages: Sequence[StageRow]) -> list[str]:
+    """Says what the columns are."""
+    told = [
+        "Every row is measured on the same test set. *size* is that of the file, for a Keras model "
+        "that of its weights as float32 (1 KB = 1,024 bytes); *gzip* is the download."
+    ]
+    if any(row.bundle_bytes is not None for row in stages):
+        told.append("*bundle* is the file with its tokenizer and class names.")
+    told.append("*p50* and *p95* are for one example on one thread.")
+    if any(row.text_ms_p50 is not None for row in stages):
+        told.append("*text p50* and *text p95* are from a text to its label, tokenizer included.")
+    told.append("*agreement* is how often the stage says what the teacher says.")
+    return told

@@ -13,14 +13,20 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>tfdistill</title>
 <link rel="stylesheet" href="page.css">
 <main>
   <h1>tfdistill <small id="servable"></small></h1>
   <form id="form">
     <label for="text">Text</label>
-    <textarea id="text" rows="3" autofocus placeholder="wheat exports fell"></textarea>
-    <button>Ask</button> <span id="state" role="status"></span>
+    <textarea id="text" rows="3" autofocus placeholder="wheat exports fell"
+              aria-describedby="keys"></textarea>
+    <div class="ask">
+      <button>Ask</button>
+      <small id="keys"><kbd>Ctrl</kbd> + <kbd>Enter</kbd> asks too</small>
+      <span id="state" role="status"></span>
+    </div>
   </form>
   <section id="answer" aria-live="polite"></section>
   <section id="trace"></section>
@@ -30,19 +36,60 @@ _PAGE = """<!doctype html>
 """
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 52rem; padding: 0 1rem;
-       color: #1a1a1a; background: #fff; }
-h1 small { font-size: 1rem; font-weight: normal; color: #595959; }
-label { display: block; font-weight: 600; }
-textarea { width: 100%; box-sizing: border-box; font: inherit; padding: .5rem; }
-button { font: inherit; padding: .4rem 1.2rem; margin-top: .5rem; }
-table { border-collapse: collapse; margin-top: 1rem; width: 100%; }
-mark { color: inherit; background: #e2e8f3; }
-th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #d0d0d0;
-         vertical-align: top; overflow-wrap: anywhere; }
-.bar { background: #2b6cb0; height: .8rem; min-width: 1px; }
-.error { color: #a4000f; }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; }
+:root {
+  color-scheme: light dark;
+  --ink: #1f2328; --soft: #59636e; --paper: #ffffff; --panel: #f6f8fa; --line: #d1d9e0;
+  --accent: #0b5cad; --on-accent: #ffffff; --track: #e4e8ec; --rest: #7d8894; --mark: #fff1c2;
+  --wrong: #a4000f;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --ink: #e6edf3; --soft: #9198a1; --paper: #0d1117; --panel: #161b22; --line: #3d444d;
+    --accent: #6cb6ff; --on-accent: #0d1117; --track: #262c34; --rest: #6e7985; --mark: #4b3d10;
+    --wrong: #ff9a92;
+  }
+}
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; color: var(--ink);
+       background: var(--paper); }
+main { max-width: 46rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+h1 { font-size: 1.4rem; margin: 0 0 1rem; }
+h1 small { font-size: 1rem; font-weight: normal; color: var(--soft); }
+h2 { font-size: 1.2rem; margin: 2rem 0 .75rem; overflow-wrap: anywhere; }
+small { color: var(--soft); font-size: .875rem; }
+label { display: block; font-weight: 600; margin-bottom: .25rem; }
+textarea { width: 100%; font: inherit; color: inherit; background: var(--panel);
+           padding: .6rem .75rem; border: 1px solid var(--rest); border-radius: .4rem;
+           resize: vertical; }
+textarea::placeholder { color: var(--soft); opacity: 1; }
+.ask { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem; margin-top: .5rem; }
+button { font: inherit; font-weight: 600; min-height: 2.75rem; padding: 0 1.5rem; cursor: pointer;
+         color: var(--on-accent); background: var(--accent); border: 0; border-radius: .4rem; }
+button:hover { filter: brightness(1.1); }
+textarea:focus-visible, button:focus-visible, .wide:focus-visible {
+  outline: 3px solid var(--accent); outline-offset: 2px; }
+kbd { font: inherit; border: 1px solid var(--line); border-radius: .25rem; padding: 0 .3rem; }
+#state { margin-left: auto; color: var(--soft); font-variant-numeric: tabular-nums; }
+.classes { list-style: none; margin: 0; padding: 0; }
+.classes li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: .2rem 1rem;
+              margin-bottom: .75rem; }
+.classes .name { overflow-wrap: anywhere; }
+.classes .percent { font-variant-numeric: tabular-nums; }
+.classes li:first-child { font-weight: 600; }
+.track { grid-column: 1 / -1; height: .6rem; border-radius: .3rem; background: var(--track);
+         overflow: hidden; }
+.bar { height: 100%; min-width: 1px; border-radius: inherit; background: var(--rest); }
+.classes li:first-child .bar { background: var(--accent); }
+.unsure { border-left: .25rem solid var(--rest); background: var(--panel); margin: 0 0 1rem;
+          padding: .5rem .75rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+mark { color: inherit; background: var(--mark); border-radius: .2rem; padding: 0 .15rem; }
+th, td { text-align: left; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid var(--line);
+         vertical-align: top; overflow-wrap: anywhere; min-width: 2rem; }
+th { color: var(--soft); font-size: .875rem; font-weight: 600; }
+.error { color: var(--wrong); }
+@media (max-width: 30rem) { button { width: 100%; } #keys { display: none; } }
 """
 
 _SCRIPT = """
@@ -58,19 +105,41 @@ function shown(value) {
   if (typeof value === "number" && !Number.isInteger(value)) return value.toFixed(3);
   return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
 }
+function table(parent, name) {
+  const wide = make("div", null, parent);
+  wide.className = "wide";
+  wide.tabIndex = 0;
+  wide.setAttribute("role", "region");
+  wide.setAttribute("aria-label", name);
+  return make("table", null, wide);
+}
+const percent = (p) => `${(100 * p).toFixed(1)} %`;
 function showClass(answer, labels) {
   const place = find("answer");
-  make("h2", `${answer.label} (${(100 * answer.confidence).toFixed(1)} %)`, place);
-  const table = make("table", null, place);
-  answer.probabilities.map((p, i) => [p, labels[i] ?? `class ${i}`])
-    .sort((a, b) => b[0] - a[0]).slice(0, 10).forEach(([p, label]) => {
-      const row = make("tr", null, table);
-      make("td", label, row);
-      make("td", p.toFixed(3), row);
-      const bar = make("div", null, make("td", null, row));
-      bar.className = "bar";
-      bar.style.width = `${100 * p}%`;
-    });
+  make("h2", `${answer.label} (${percent(answer.confidence)})`, place);
+  if (answer.in_scope === false) {
+    make("p", "The text is unlike those that the model knows: perhaps none of these.", place)
+      .className = "unsure";
+  }
+  const list = make("ol", null, place);
+  list.className = "classes";
+  const ranked = answer.probabilities.map((p, i) => [p, labels[i] ?? `class ${i}`])
+    .sort((a, b) => b[0] - a[0]);
+  ranked.slice(0, 10).forEach(([p, label]) => {
+    const item = make("li", null, list);
+    make("span", label, item).className = "name";
+    make("span", percent(p), item).className = "percent";
+    const track = make("div", null, item);
+    track.className = "track";
+    const bar = make("div", null, track);
+    bar.className = "bar";
+    bar.style.width = `${100 * p}%`;
+  });
+  const rest = ranked.slice(10);
+  if (rest.length) {
+    const sum = rest.reduce((total, [p]) => total + p, 0);
+    make("small", `${rest.length} more classes: ${percent(sum)}`, place);
+  }
 }
 const isSpan = (item) => Array.isArray(item) && item.length === 3 && typeof item[0] === "number";
 function showValue(value, text, cell) {
@@ -84,22 +153,24 @@ function showValue(value, text, cell) {
   });
 }
 function showFields(fields, text) {
-  const table = make("table", null, find("answer"));
+  const rows = table(find("answer"), "Answer");
   Object.entries(fields).forEach(([name, value]) => {
-    const row = make("tr", null, table);
-    make("th", name, row);
+    const row = make("tr", null, rows);
+    make("th", name, row).scope = "row";
     showValue(value, text, make("td", null, row));
   });
 }
 function showTrace(trace, text) {
   const place = find("trace");
   make("h2", `Trace: ${trace.length} entries`, place);
-  const table = make("table", null, place);
-  const head = make("tr", null, table);
-  ["", "field", "who", "what", "confidence", "ms"].forEach((name) => make("th", name, head));
+  const rows = table(place, "Trace");
+  const head = make("tr", null, rows);
+  ["", "field", "who", "what", "confidence", "ms"].forEach((name) => {
+    make("th", name, head).scope = "col";
+  });
   trace.forEach((entry, number) => {
     const [kind, parts] = Object.entries(entry)[0];
-    const row = make("tr", null, table);
+    const row = make("tr", null, rows);
     const [who, what] = {
       message: [`${parts.by} (${parts.tier})`, parts.value],
       failure: [`${parts.by} (${parts.tier})`, parts.error],
@@ -110,7 +181,9 @@ function showTrace(trace, text) {
     [parts.confidence, parts.cost_ms].forEach((value) => make("td", value?.toFixed(3), row));
   });
 }
+let asked = 0;
 async function ask(text) {
+  const turn = ++asked;
   find("answer").replaceChildren();
   find("trace").replaceChildren();
   find("state").textContent = "…";
@@ -122,6 +195,7 @@ async function ask(text) {
       body: JSON.stringify({ text }),
     });
     const content = await response.json();
+    if (turn !== asked) return; // a later question has the page
     find("state").textContent = `${Math.round(performance.now() - start)} ms`;
     if (content.error) throw new Error(content.error.message);
     if (content.answer.probabilities) showClass(content.answer, servable.labels ?? []);
@@ -129,6 +203,7 @@ async function ask(text) {
     if (Array.isArray(content.answer.trace)) showTrace(content.answer.trace, text);
     document.body.dataset.done = "yes";
   } catch (error) {
+    if (turn !== asked) return;
     make("p", error.message, find("answer")).className = "error";
     document.body.dataset.done = "error";
   }
@@ -137,6 +212,12 @@ let servable = {};
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
   ask(find("text").value);
+});
+find("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    find("form").requestSubmit();
+  }
 });
 fetch("health").then((response) => response.json()).then((health) => {
   servable = health;
