@@ -130,7 +130,7 @@ def test_distiller_trains_it_on_soft_targets_alone(tmp_path: Path):
     distiller = td.Distiller(student=student, teacher=cache)
     distiller.compile(keras.optimizers.Adam(0.01), alpha=0.0, temperature=2.0)
 
-    distiller.fit(cache.dataset(x, batch_size=16), epochs=6, verbose=0)
+    distiller.fit(cache.dataset(labels, student_x=x, batch_size=16), epochs=6, verbose=0)
 
     unseen, expected = texts_of_three_topics(200, seed=1)
     got = np.asarray(student(ngrams.encode_batch(unseen))).argmax(axis=1)
@@ -148,7 +148,9 @@ def test_bag_stays_under_its_limit_and_comes_near_it(
     else:
         letters = np.random.default_rng(0).choice(list("abcdefghijklmnop"), (4000, 6))
         words = ["".join(row) for row in letters]
-        ngrams = NGrams.fit(words, num_rows=size.num_rows, max_bytes=size.max_bytes, words=1)
+        ngrams = NGrams.fit(
+            words, max_bytes=size.max_bytes, bytes_per_row=size.embedding_dim, words=1
+        )
     student = bag_of_words(
         num_rows=ngrams.num_rows,
         sequence_length=ngrams.sequence_length,
@@ -162,7 +164,7 @@ def test_bag_stays_under_its_limit_and_comes_near_it(
     bundle = td.save_bundle(student, tmp_path / "bag", tokenizer=ngrams, labels=labels)
 
     size_bytes = bundle.model_path.stat().st_size + bundle.tokenizer_path.stat().st_size
-    assert 0.9 * max_kb * 1000 <= size_bytes <= max_kb * 1000
+    assert 0.97 * max_kb * 1000 <= size_bytes <= max_kb * 1000
 
 
 def test_limit_without_room_is_refused():

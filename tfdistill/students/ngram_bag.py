@@ -28,7 +28,7 @@ from tfdistill.students.initialization import initial_values
 
 # Of a file: measured, rounded up. 8-bit kernels have a float scale and an int64 zero per output.
 _FRAME_BYTES, _BYTES_OF_OUTPUT, _BYTES_OF_SETTINGS = 5000, 16, 200
-_BYTES_OF_NGRAM = {"listed": 7, "hashed": 0}  # a listed one with its separator
+_BYTES_OF_NGRAM = {"listed": 8, "hashed": 0}  # a listed one with its separator
 _FEWEST_ROWS = 64
 
 __all__ = ["BagSize", "SumOfRows", "bag_of_words", "bag_of_words_for_size"]
@@ -53,7 +53,7 @@ def bag_of_words(
     *,
     num_rows: int,
     sequence_length: int,
-    embedding_dim: int = 32,
+    embedding_dim: int = 64,
     num_classes: int,
     hidden_dim: int | None = None,
     dropout: float = 0.0,
@@ -114,9 +114,10 @@ class BagSize:
     """Says how large a bag of n-grams may be.
 
     Attributes:
-        num_rows: R for `bag_of_words`, or for `NGrams.fit`, which may find fewer.
+        num_rows: R, for n-grams of a usual length if they are listed.
         embedding_dim: D.
-        max_bytes: What is left for `tokenizer.json`, for `NGrams.fit(max_bytes=...)`.
+        max_bytes: What the R rows and `tokenizer.json` may take together: with
+            `NGrams.fit(max_bytes=..., bytes_per_row=embedding_dim)` the limit holds exactly.
     """
 
     num_rows: int
@@ -129,12 +130,12 @@ def bag_of_words_for_size(
     num_classes: int,
     *,
     kind: str = "listed",
-    embedding_dim: int = 32,
+    embedding_dim: int = 64,
     hidden_dim: int | None = None,
 ) -> BagSize:
     """Finds the largest bag whose 8-bit file and n-grams together stay under a limit.
 
-    A row costs D bytes in the model, and a listed n-gram some 7 in `tokenizer.json`; the classifier
+    A row costs D bytes in the model, and a listed n-gram some 8 in `tokenizer.json`; the classifier
     and the file's frame come off first.
 
     Args:
@@ -152,10 +153,14 @@ def bag_of_words_for_size(
         ValueError: If it leaves no room for 64 rows, or `kind` is unknown.
 
     Example:
-        >>> bag_of_words_for_size(480, 150)
-        BagSize(num_rows=11983, embedding_dim=32, max_bytes=84067)
+        >>> size = bag_of_words_for_size(480, num_classes=150)
+        >>> size
+        BagSize(num_rows=6427, embedding_dim=64, max_bytes=463000)
+
+        With it, `NGrams.fit(texts, labels=labels, max_bytes=size.max_bytes,
+        bytes_per_row=size.embedding_dim)` lists as many n-grams as there is room for.
     """
-    hint = "480 is that of many a small transformer."
+    hint = "A bag for 150 classes has some 480."
     limit = int(1000 * check_number(max_kb, argument="max_kb", interval="(0, inf)", hint=hint))
     check_int(num_classes, argument="num_classes", at_least=2)
     check_int(embedding_dim, argument="embedding_dim", at_least=1)
@@ -166,16 +171,14 @@ def bag_of_words_for_size(
     widths = [embedding_dim, num_classes]
     if hidden_dim is not None:
         widths.insert(1, check_int(hidden_dim, argument="hidden_dim", at_least=1))
-    kernels = sum(a * b for a, b in itertools.pairwise(widths))
+    kernels = sum(inputs * outputs for inputs, outputs in itertools.pairwise(widths))
     # Biases and, for each output of a kernel, a scale are floats.
-    rest = limit - _FRAME_BYTES - kernels - _BYTES_OF_OUTPUT * sum(widths[1:])
-    rest -= _BYTES_OF_SETTINGS
-    num_rows = rest // (embedding_dim + _BYTES_OF_NGRAM[kind])
+    max_bytes = limit - _FRAME_BYTES - kernels - _BYTES_OF_OUTPUT * sum(widths[1:])
+    num_rows = (max_bytes - _BYTES_OF_SETTINGS) // (embedding_dim + _BYTES_OF_NGRAM[kind])
     if num_rows < _FEWEST_ROWS:
         raise ValueError(
             f"`max_kb` must leave room for {_FEWEST_ROWS} rows. Received: max_kb={max_kb!r} for "
-            f"{num_classes} classes at embedding_dim={embedding_dim}, room for {num_rows}. Raise "
-            "it, or make the rows narrower."
+            f"{num_classes} classes at embedding_dim={embedding_dim}, room for "
+            f"{max(0, num_rows)}. Raise it, or make the rows narrower."
         )
-    tokenizer_bytes = rest - num_rows * embedding_dim + _BYTES_OF_SETTINGS
-    return BagSize(num_rows, embedding_dim, tokenizer_bytes)
+    return BagSize(num_rows, embedding_dim, max_bytes)

@@ -124,14 +124,33 @@ def test_fit_keeps_the_file_under_its_limit(texts: list[str]):
     whole = NGrams.fit(texts, num_rows=2000)
     small = NGrams.fit(texts, num_rows=2000, max_bytes=600)
 
-    # The last n-gram that was left out is at most 13 bytes, and 8 are kept for digits.
+    # The first n-gram that was left out is at most 13 bytes, and 8 are kept for digits.
     assert 600 - 13 - 8 <= len(small.to_json().encode()) <= 600
     assert whole.vocabulary[: len(small.vocabulary)] == small.vocabulary
 
 
 def test_fit_refuses_a_limit_that_leaves_no_room(texts: list[str]):
-    with pytest.raises(ValueError, match="`max_bytes` must leave room for an n-gram"):
-        NGrams.fit(texts, num_rows=9, max_bytes=50)
+    with pytest.raises(ValueError, match="`max_bytes` must be an int of at least"):
+        NGrams.fit(texts, max_bytes=50)
+    with pytest.raises(ValueError, match="`max_bytes` leave room for it. Received: 60 texts"):
+        NGrams.fit(texts, max_bytes=135)
+
+
+def test_fit_counts_the_rows_of_the_table(texts: list[str]):
+    ngrams = NGrams.fit(texts, max_bytes=2000, bytes_per_row=16)
+
+    size = len(ngrams.to_json().encode()) + 16 * ngrams.num_rows
+    assert 2000 - 16 - 13 - 8 <= size <= 2000
+
+
+def test_fit_without_any_limit_is_refused(texts: list[str]):
+    with pytest.raises(ValueError, match="`num_rows` or `max_bytes` must be given"):
+        NGrams.fit(texts)
+
+
+def test_fit_refuses_texts_without_an_ngram_to_list():
+    with pytest.raises(ValueError, match="`texts` must have an n-gram that can be listed"):
+        NGrams.fit(["|", ""], num_rows=9)
 
 
 def test_mark_that_separates_ngrams_in_the_file_is_never_listed():
@@ -194,7 +213,7 @@ def test_json_with_another_number_of_rows_is_refused(hashed: NGrams, rows: Any):
 def test_vocabulary_that_is_too_long_is_refused_before_it_is_cut(
     listed: NGrams, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("tfdistill.agents.tokenization.ngrams._MOST_ROWS", 4)
+    monkeypatch.setattr("tfdistill.agents.tokenization.ngrams.MOST_ROWS", 4)
 
     with pytest.raises(ValueError, match="its vocabulary has more than 4 n-grams"):
         NGrams.from_json(listed.to_json())

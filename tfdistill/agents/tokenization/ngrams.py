@@ -26,6 +26,15 @@ import numpy as np
 
 from tfdistill.agents.tokenization.ngram_features import character_ngrams, words_in
 from tfdistill.agents.tokenization.ngram_selection import choose_ngrams
+from tfdistill.agents.tokenization.ngram_vocabulary import (
+    LEAST_BYTES,
+    MOST_ROWS,
+    SEPARATOR,
+    bytes_of,
+    check_characters,
+    check_vocabulary,
+    unlisted,
+)
 from tfdistill.agents.tokenization.text_encoder import (
     UnusableTextError,
     check_texts,
@@ -37,9 +46,7 @@ from tfdistill.arguments import check_int
 __all__ = ["NGrams", "is_ngrams"]
 
 _FORMAT = 1
-_SEPARATOR = "|"  # a mark, so inside no n-gram but that of the mark itself, which is not listed
-_MOST_ROWS, _LONGEST_ROW, _LONGEST_CHARACTERS = 2**22, 2**16, 8
-_LONGEST_WORD = 64  # that is listed
+_LONGEST_ROW = 2**16
 _MOST_PIECES, _LONGEST_PIECE = 2**16, 64  # that are remembered: some 30 MB at most
 _KEYS = {"tfdistill", "format", "kind", "words", "characters", "sequence_length"}
 _KEYS_OF = {"hashed": _KEYS | {"num_rows"}, "listed": _KEYS | {"vocabulary"}}
@@ -116,15 +123,15 @@ class NGrams:
             sequence_length, argument="sequence_length", at_least=1, at_most=_LONGEST_ROW, hint=hint
         )
         self.words = check_int(words, argument="words", at_least=1, at_most=2)
-        self.characters = _check_characters(characters)
+        self.characters = check_characters(characters)
         self.vocabulary: tuple[str, ...] = ()
         self._row_of: dict[str, int] | None = None
         if num_rows is not None:
             self.kind = "hashed"
-            self.num_rows = check_int(num_rows, argument="num_rows", at_least=2, at_most=_MOST_ROWS)
+            self.num_rows = check_int(num_rows, argument="num_rows", at_least=2, at_most=MOST_ROWS)
         elif vocabulary is not None:
             self.kind = "listed"
-            self.vocabulary = _check_vocabulary(
+            self.vocabulary = check_vocabulary(
                 vocabulary, words=self.words, characters=self.characters
             )
             self._row_of = {ngram: row for row, ngram in enumerate(self.vocabulary, start=1)}
@@ -136,9 +143,10 @@ class NGrams:
         cls,
         texts: Sequence[str],
         *,
-        num_rows: int,
+        num_rows: int | None = None,
         labels: Sequence[Any] | None = None,
         max_bytes: int | None = None,
+        bytes_per_row: int = 0,
         sequence_length: int | None = None,
         words: int = 2,
         characters: tuple[int, int] = (2, 5),
@@ -147,22 +155,25 @@ class NGrams:
 
         Args:
             texts: The training texts.
-            num_rows: R, row 0 included; fewer if the texts have fewer n-grams.
+            num_rows: R at most, row 0 included; None takes as many as `max_bytes` allows.
             labels: The class of each text, or what the teacher takes it for: the n-grams are
                 those whose texts are spread over the classes least evenly, by chi-square. None
                 takes those of the most texts.
-            max_bytes: The largest size of `tokenizer.json`; the last n-grams are left out for it.
+            max_bytes: What `tokenizer.json` and the rows of the model's table may take together,
+                see `bag_of_words_for_size`; None is no limit.
+            bytes_per_row: Bytes of a row of the table: its width, at 8 bits. 0 makes `max_bytes`
+                a limit of `tokenizer.json` alone.
             sequence_length: L; None takes what holds 99.9 % of `texts` whole, at most 1,024.
             words: As in `NGrams`.
             characters: As in `NGrams`.
 
         Returns:
-            A listed `NGrams`.
+            A listed `NGrams`, with fewer rows if the texts have fewer n-grams.
 
         Raises:
             TypeError: If `texts` is not a list of str.
-            ValueError: If there is no text, `labels` has another length, or nothing fits into
-                `max_bytes`.
+            ValueError: If no text has an n-gram, `labels` has another length, neither `num_rows`
+                nor `max_bytes` is given, or one is too small.
 
         Example:
             >>> texts = ["oil rose", "oil fell", "corn rose", "corn fell"]
@@ -171,28 +182,38 @@ class NGrams:
             ('=oil', '=corn')
         """
         checked = check_texts(texts)
-        check_int(num_rows, argument="num_rows", at_least=2, at_most=_MOST_ROWS)
-        hint = "A vocabulary has some 7 bytes an n-gram."
-        check_int(max_bytes or 1, argument="max_bytes", at_least=1, hint=hint)
-        # What a row could be is found by the class itself, so that both agree on what n-grams are.
+        check_int(bytes_per_row, argument="bytes_per_row", at_least=0)
+        most = MOST_ROWS - 1
+        if num_rows is not None:
+            most = check_int(num_rows, argument="num_rows", at_least=2, at_most=MOST_ROWS) - 1
+        elif max_bytes is None:
+            raise ValueError(
+                "`num_rows` or `max_bytes` must be given. Received: num_rows=None, max_bytes=None. "
+                "`bag_of_words_for_size` finds them."
+            )
+        # What an n-gram is, the class itself says, so that listing and reading agree.
         reader = cls(num_rows=2, sequence_length=1, words=words, characters=characters)
+        fixed = len(reader.to_json()) + 8 + bytes_per_row  # 8: more digits of L; and row 0
+        if max_bytes is not None:
+            hint = "All but the n-grams takes so much."
+            check_int(max_bytes, argument="max_bytes", at_least=fixed, hint=hint)
+            most = min(most, (max_bytes - fixed) // (bytes_per_row + LEAST_BYTES))
         chosen = choose_ngrams(
             checked,
             reader.ngrams_of,
-            most=num_rows - 1,
+            most=most,
             pairs=words == 2,
             labels=labels,
-            never=_unlisted,
+            never=unlisted,
         )
-        fixed = len(reader.to_json()) + 8  # a longer name of the kind, more digits of the length
         if max_bytes is not None:
-            sizes = itertools.accumulate(_bytes_of(ngram) for ngram in chosen)
-            chosen = [ngram for ngram, size in zip(chosen, sizes, strict=True)
-                      if fixed + size <= max_bytes]  # fmt: skip
+            sizes = itertools.accumulate(bytes_of(ngram) + bytes_per_row for ngram in chosen)
+            chosen = chosen[: sum(fixed + size <= max_bytes for size in sizes)]
         if not chosen:
             raise ValueError(
-                f"`max_bytes` must leave room for an n-gram. Received: max_bytes={max_bytes}, of "
-                f"which all but the n-grams takes {fixed}."
+                "`texts` must have an n-gram that can be listed, and `max_bytes` leave room for "
+                f"it. Received: {len(checked)} texts, max_bytes={max_bytes!r}, of which {fixed} "
+                "are needed for the rest."
             )
         settings: dict[str, Any] = {"words": words, "characters": characters}
         if sequence_length is None:
@@ -307,7 +328,7 @@ class NGrams:
         if self.kind == "hashed":
             content["num_rows"] = self.num_rows
         else:
-            content["vocabulary"] = _SEPARATOR.join(self.vocabulary)
+            content["vocabulary"] = SEPARATOR.join(self.vocabulary)
         return json.dumps(content, ensure_ascii=False)
 
     @classmethod
@@ -346,9 +367,9 @@ class NGrams:
                 return cls(num_rows=stated["num_rows"], **settings)
             if not isinstance(stated["vocabulary"], str):
                 raise TypeError("its vocabulary is not a text")
-            if stated["vocabulary"].count(_SEPARATOR) >= _MOST_ROWS:
-                raise ValueError(f"its vocabulary has more than {_MOST_ROWS} n-grams")
-            return cls(vocabulary=stated["vocabulary"].split(_SEPARATOR), **settings)
+            if stated["vocabulary"].count(SEPARATOR) >= MOST_ROWS:
+                raise ValueError(f"its vocabulary has more than {MOST_ROWS} n-grams")
+            return cls(vocabulary=stated["vocabulary"].split(SEPARATOR), **settings)
         except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(
                 "`content` must be n-grams as `NGrams.to_json` writes them. Received: "
@@ -413,61 +434,3 @@ def is_ngrams(content: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(stated, dict) and "tfdistill" in stated
-
-
-def _check_characters(characters: Any) -> tuple[int, int]:
-    try:
-        shortest, longest = characters
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            "`characters` must be two ints, the shortest and the longest n-gram. Received: "
-            f"characters={characters!r}. (2, 5) is usual."
-        ) from error
-    bounds = {"at_least": 1, "at_most": _LONGEST_CHARACTERS}
-    shortest = check_int(shortest, argument="characters[0]", **bounds)
-    return shortest, check_int(longest, argument="characters[1]", **bounds | {"at_least": shortest})
-
-
-def _check_vocabulary(
-    vocabulary: Sequence[str], *, words: int, characters: tuple[int, int]
-) -> tuple[str, ...]:
-    if isinstance(vocabulary, str) or not isinstance(vocabulary, Sequence):
-        raise TypeError(
-            "`vocabulary` must be a list of n-grams. Received: vocabulary of "
-            f"{type(vocabulary).__name__}."
-        )
-    if not 1 <= len(vocabulary) < _MOST_ROWS:
-        raise ValueError(
-            f"`vocabulary` must have 1 to {_MOST_ROWS - 1} n-grams. Received: {len(vocabulary)}."
-        )
-    for index, ngram in enumerate(vocabulary):
-        if not isinstance(ngram, str) or not _can_occur(ngram, words, characters):
-            raise ValueError(
-                f"`vocabulary` must hold n-grams: '=' with one to {words} words, or "
-                f"{characters[0]} to {characters[1]} characters of a word. Received: "
-                f"vocabulary[{index}]={ngram!r:.100}."
-            )
-    if len(set(vocabulary)) < len(vocabulary):
-        seen: set[str] = set()
-        twice = next(each for each in vocabulary if each in seen or seen.add(each))
-        raise ValueError(f"`vocabulary` must list each n-gram once. Received: {twice!r} twice.")
-    return tuple(vocabulary)
-
-
-def _can_occur(ngram: str, words: int, characters: tuple[int, int]) -> bool:
-    if _unlisted(ngram):
-        return False
-    if ngram.startswith("="):
-        parts = ngram[1:].split(" ")
-        return len(parts) <= words and all(part and len(part.split()) == 1 for part in parts)
-    return characters[0] <= len(ngram) <= characters[1] and len(ngram.split()) == 1
-
-
-def _unlisted(ngram: str) -> bool:
-    """Says of an n-gram that no vocabulary lists it: it has the separator, or is very long."""
-    return _SEPARATOR in ngram or len(ngram) > 2 * _LONGEST_WORD
-
-
-def _bytes_of(ngram: str) -> int:
-    """Counts what an n-gram adds to `tokenizer.json`; the quotes of JSON stand for a separator."""
-    return len(json.dumps(ngram, ensure_ascii=False).encode()) - 1

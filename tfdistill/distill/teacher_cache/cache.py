@@ -192,6 +192,7 @@ class TeacherCache:
         x: Any,
         y: Any = None,
         *,
+        student_x: Any = None,
         sample_weight: Any = None,
         batch_size: int = 32,
         shuffle: bool = True,
@@ -205,6 +206,8 @@ class TeacherCache:
         Args:
             x: The inputs that the cache was built with.
             y: Labels, rows first; None if there are none.
+            student_x: What the student reads of the same texts, rows first, where that differs
+                from what the teacher read, such as `NGrams.encode_batch(texts)`; None is `x`.
             sample_weight: Weights, rows first, or None.
             batch_size: Rows per batch; the last one may be smaller.
             shuffle: Whether to shuffle the rows.
@@ -225,13 +228,14 @@ class TeacherCache:
                 f"{self._manifest['inputs'][:12]}. Other texts, another length or another "
                 "tokenizer need a cache of their own."
             )
-        for argument, value in (("y", y), ("sample_weight", sample_weight)):
+        rows = {"student_x": student_x, "y": y, "sample_weight": sample_weight}
+        for argument, value in rows.items():
             if value is not None and _count_rows(value) != self.num_rows:
                 raise ValueError(
                     f"`{argument}` must have as many rows as `x`. Received: {argument} with "
                     f"{_count_rows(value)} rows, x with {self.num_rows}."
                 )
-        parts = {"x": x}
+        parts = {"x": x if student_x is None else student_x}
         for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
                 parts[name] = keras.tree.map_structure(np.asarray, value)
