@@ -9,6 +9,7 @@
 `Team`         several agents that answer one request together: `Plan`, `Message`, `Policy`
 `Generator`    a language model's bundle that continues texts; `chat_prompt` writes its prompts
 `SlotWriter`   a language model in a team: says in a sentence what the others found
+`NGrams`       words and pieces of words in place of tokens, for `students.bag_of_words`
 `open_team`    a team from a folder, as `save_team` wrote it
 =============  ====================================================================================
 

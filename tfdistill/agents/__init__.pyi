@@ -37,4 +37,5 @@ from .team.slot_writer import (
 from .team.team import Team as Team, TeamResult as TeamResult
 from .team.trace import Trace as Trace
 from .team.verifier import Verifier as Verifier, compatible_labels as compatible_labels
+from .tokenization.ngrams import NGrams as NGrams
 from .tokenization.text_encoder import UnusableTextError as UnusableTextError

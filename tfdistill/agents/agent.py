@@ -14,7 +14,7 @@ from typing import Literal, overload
 import numpy as np
 
 from tfdistill.agents.execution.servable import predict_each
-from tfdistill.agents.tokenization.text_encoder import TextEncoder
+from tfdistill.agents.tokenization.encoders import open_encoder
 from tfdistill.bundles.bundle import Bundle, open_bundle
 from tfdistill.cluster.shipping import own_cache
 from tfdistill.runtime.interpreter import Interpreter, TensorSpec
@@ -74,7 +74,7 @@ class Agent:
         self.bundle: Bundle = open_bundle(bundle)
         self.path = self.bundle.path
         self.labels = self.bundle.labels
-        self._encoder = TextEncoder(
+        self._encoder = open_encoder(
             self.bundle.tokenizer_path.read_text(encoding="utf-8"),
             sequence_length=self.bundle.sequence_length,
         )

@@ -2,7 +2,8 @@
 
 =================  ================================================================================
 `model.tflite`     the student
-`tokenizer.json`   the tokenizer, in the format of Hugging Face `tokenizers`
+`tokenizer.json`   the tokenizer, in the format of Hugging Face `tokenizers`, or the n-grams of a
+                   bag of words (`"tfdistill": "ngrams"`)
 `labels.json`      the names of the classes, in the order of the model's outputs
 `card.md`          what this is, for people
 `manifest.json`    format version, signatures, sequence length, and the SHA-256 of each file above

@@ -54,7 +54,7 @@ def card_text(
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     facts = {
         f"Classes ({len(labels)})": shown,
-        "Input": f"text, cut to the first {sequence_length} tokens.",
+        "Input": f"text, cut to the first {sequence_length} tokens or n-grams.",
         "Weights": f"{kind}, {model.stat().st_size:,} bytes.",
         **(about or {}),
         "Versions": ", ".join(f"{library} {version}" for library, version in versions.items()),

@@ -19,6 +19,7 @@ import numpy as np
 import tokenizers
 
 import tfdistill
+from tfdistill.agents.tokenization.ngrams import NGrams
 from tfdistill.bundles.bundle import (
     BUNDLES,
     CLASSIFIER,
@@ -229,7 +230,7 @@ def save_bundle(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
-    tokenizer: tokenizers.Tokenizer,
+    tokenizer: tokenizers.Tokenizer | NGrams,
     labels: Sequence[str],
     quantize: str | None = "dynamic",
     calibration: Any = None,
@@ -245,9 +246,9 @@ def save_bundle(
         model: A built Keras 3 classifier: one input of token ids `[B, L]` with fixed L, and
             logits `[B, C]`. A `Compressed` model is stripped on the way.
         path: The folder to write. Its parent exists.
-        tokenizer: What made the ids. Its own truncation and padding do not matter: an agent cuts
-            and pads with id 0 to L. Every id it can produce must be below the vocabulary size of
-            the model.
+        tokenizer: What made the ids: a tokenizer, or the `NGrams` of a bag of words. A tokenizer's
+            own truncation and padding do not matter: an agent cuts and pads with id 0 to L. Every
+            id it can produce must be below the vocabulary size of the model.
         labels: C different class names, in the order of the logits.
         quantize: As in `to_tflite`, without the modes whose fixed grids surround norms and
             softmax, too.
@@ -258,16 +259,17 @@ def save_bundle(
         The bundle, opened again from disk.
 
     Raises:
-        TypeError: If `tokenizer` is not a `tokenizers.Tokenizer` or `labels` not a list of str.
+        TypeError: If `tokenizer` is neither a `tokenizers.Tokenizer` nor `NGrams`, or `labels` not
+            a list of str.
         ValueError: If the number of labels differs from the model's classes, labels repeat, the
             model has other inputs or outputs, returns probabilities or something that is not a
-            number, or the tokenizer has more ids than the model.
+            number, the tokenizer has more ids than the model, or n-grams another length.
         FileExistsError: If something other than a bundle is at `path`.
         RuntimeError: If the converter fails, or the file lost what `verify_compression` asks for.
     """
-    if not isinstance(tokenizer, tokenizers.Tokenizer):
+    if not isinstance(tokenizer, tokenizers.Tokenizer | NGrams):
         raise TypeError(
-            "`tokenizer` must be a tokenizers.Tokenizer. Received: "
+            "`tokenizer` must be a tokenizers.Tokenizer or tfdistill.agents.NGrams. Received: "
             f"tokenizer={tokenizer!r} ({type(tokenizer).__name__}). A `transformers` tokenizer "
             "has one in its `backend_tokenizer`."
         )
@@ -315,7 +317,7 @@ def save_bundle(
 
 
 def _try(
-    model_path: Path, labels: tuple[str, ...], tokenizer: tokenizers.Tokenizer
+    model_path: Path, labels: tuple[str, ...], tokenizer: tokenizers.Tokenizer | NGrams
 ) -> tuple[Mapping[str, Signature], int]:
     """Runs the exported file once; returns its signatures and the number of ids per text."""
     interpreter = Interpreter(model_path, vetted=True)  # `to_tflite` has just written it
@@ -341,7 +343,12 @@ def _try(
             f"Received: {len(labels)} labels, model → {classes} classes."
         )
     sequence_length = inputs[0].shape[1]
-    largest_id = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if isinstance(tokenizer, NGrams) and tokenizer.sequence_length != sequence_length:
+        raise ValueError(
+            f"`tokenizer` must give the {sequence_length} ids that the model takes. Received: "
+            f"{tokenizer}. Build the model with sequence_length={tokenizer.sequence_length}."
+        )
+    largest_id = _largest_id(tokenizer)
     ids = np.full((1, sequence_length), largest_id, dtype=inputs[0].dtype)
     try:
         (logits,) = interpreter.run({inputs[0].name: ids}).values()
@@ -349,7 +356,7 @@ def _try(
         raise ValueError(
             "`tokenizer` must have no id beyond the model's vocabulary. Received: a tokenizer with "
             f"ids up to {largest_id}, on which the model fails ({error}). Build the model with "
-            f"vocabulary_size={largest_id + 1} or give the tokenizer it was trained with."
+            f"{largest_id + 1} rows or give the tokenizer it was trained with."
         ) from error
     if not np.isfinite(logits).all():
         raise ValueError(
@@ -360,7 +367,15 @@ def _try(
     return signatures, sequence_length
 
 
-def _serialized(tokenizer: tokenizers.Tokenizer) -> str:
+def _largest_id(tokenizer: tokenizers.Tokenizer | NGrams) -> int:
+    if isinstance(tokenizer, NGrams):
+        return tokenizer.num_rows - 1
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+
+
+def _serialized(tokenizer: tokenizers.Tokenizer | NGrams) -> str:
+    if isinstance(tokenizer, NGrams):
+        return tokenizer.to_json()
     try:
         return tokenizer.to_str(pretty=False)
     except Exception as error:  # the library raises plain Exception

@@ -202,7 +202,8 @@ def distill_text(
 
 
 def _tell(stream: TextIO, line: str) -> None:
-    print(line, file=stream, flush=True)  # noqa: T201
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 def _check(*, effort: str, max_kb: float, sparsity: float | None, bits: int) -> None:

@@ -19,6 +19,12 @@ from .multi_head import (
     multi_head_encoder as multi_head_encoder,
     token_tagger as token_tagger,
 )
+from .ngram_bag import (
+    BagSize as BagSize,
+    SumOfRows as SumOfRows,
+    bag_of_words as bag_of_words,
+    bag_of_words_for_size as bag_of_words_for_size,
+)
 from .vocabulary import (
     cut_byte_bpe as cut_byte_bpe,
     cut_vocabulary as cut_vocabulary,

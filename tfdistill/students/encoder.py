@@ -201,8 +201,9 @@ def any_length(student: keras.Model) -> keras.Model:
     says the same, as padding has no influence on an answer.
 
     Args:
-        student: A student of `text_encoder`. Its weights are shared, so training the result
-            trains it; its input shape, which an exported file needs fixed, stays as it is.
+        student: A student of `text_encoder` or `bag_of_words`. Its weights are shared, so training
+            the result trains it; its input shape, which an exported file needs fixed, stays as it
+            is.
 
     Returns:
         A Functional model of the same layers with the input `ids`, int32 `[B, T]`.

@@ -116,6 +116,21 @@ def test_a_dict_of_inputs_is_kept_together(tmp_path: Path):
     assert sorted(first["tfdistill_inputs"]) == ["a", "b"]
 
 
+def test_a_student_may_read_something_else_of_the_same_rows(tmp_path: Path, x, y):
+    cache = TeacherCache.build(classifier(), x, tmp_path / "c")
+    rows = np.arange(64)
+
+    batches = list(cache.dataset(x, y, student_x=rows, batch_size=16, seed=3))
+
+    order = np.concatenate([batch[0]["tfdistill_inputs"] for batch in batches])
+    assert sorted(order) == rows.tolist()
+    assert order.tolist() != rows.tolist()
+    np.testing.assert_array_equal(np.concatenate([batch[1] for batch in batches]), y[order])
+    np.testing.assert_array_equal(
+        logits_of(batches), logits_of(cache.dataset(x, shuffle=False))[order]
+    )
+
+
 def test_a_finished_cache_is_not_asked_again(tmp_path: Path, x):
     calls = []
 

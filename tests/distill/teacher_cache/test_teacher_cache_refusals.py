@@ -63,7 +63,7 @@ def test_other_inputs_are_refused_by_dataset(tmp_path: Path, x):
         cache.dataset(x[:, ::-1])
 
 
-@pytest.mark.parametrize("argument", ["y", "sample_weight"])
+@pytest.mark.parametrize("argument", ["y", "sample_weight", "student_x"])
 def test_labels_of_another_length_are_refused(tmp_path: Path, x, argument):
     cache = TeacherCache.build(classifier(), x, tmp_path / "c")
     with pytest.raises(ValueError, match=f"`{argument}` must have as many rows as `x`.*10 rows"):

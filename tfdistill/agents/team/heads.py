@@ -18,6 +18,7 @@ import numpy as np
 
 from tfdistill.agents.team.bio_tags import TagOrder, allowed_tags, check_tags, decode_tags
 from tfdistill.agents.team.member import Answer, Question
+from tfdistill.agents.tokenization.encoders import Encoder, open_encoder
 from tfdistill.agents.tokenization.text_encoder import TextEncoder
 from tfdistill.agents.tokenization.word_spans import Words
 from tfdistill.runtime.interpreter import Interpreter
@@ -32,7 +33,7 @@ class HeadFile:
 
     Args:
         model: The `.tflite` file. A signature that is used here has one input, int32 `[1, L]`.
-        tokenizer: The `tokenizer.json` that made the ids.
+        tokenizer: The `tokenizer.json` that made the ids, of a tokenizer or of `NGrams`.
         threads: Threads for one run.
 
     Attributes:
@@ -53,14 +54,15 @@ class HeadFile:
         self.path = Path(model)
         self._interpreter = Interpreter(model, threads=threads)
         content = Path(tokenizer).read_text(encoding="utf-8")
-        self._encoders: dict[str, TextEncoder] = {}
+        self._encoders: dict[str, Encoder] = {}
         self._input: dict[str, tuple[str, np.dtype]] = {}
         for name, signature in self._interpreter.signatures.items():
             inputs = list(signature.inputs.values())
             if len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].dtype.kind == "i":
-                encoder = TextEncoder(content, sequence_length=inputs[0].shape[1])
+                encoder = open_encoder(content, sequence_length=inputs[0].shape[1])
                 first = next(iter(self._encoders.values()), encoder)
-                encoder.token_cache = first.token_cache
+                if isinstance(encoder, TextEncoder) and isinstance(first, TextEncoder):
+                    encoder.token_cache = first.token_cache
                 self._encoders[name] = encoder
                 self._input[name] = inputs[0].name, inputs[0].dtype
         if not self._encoders:
@@ -111,6 +113,10 @@ class HeadFile:
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
             return outputs, words
+
+    def finds_words(self, signature: str) -> bool:
+        """Says whether `run` finds words: tokens have their places in a text, a bag has not."""
+        return isinstance(self._encoders[signature], TextEncoder)
 
     def forget(self) -> None:
         """Drops the answers that are kept, for what measures time."""
@@ -210,14 +216,19 @@ class Tagger(_Head):
         expected_ms: What one answer takes, for a budget of milliseconds.
 
     Raises:
-        ValueError: If `classes` are no tags, the file has no such output, or it has another
-            number of classes.
+        ValueError: If `classes` are no tags, the file has no such output, it has another number
+            of classes, or it reads a bag of n-grams, in which words have no place.
     """
 
     kind = "spans"
 
     def __init__(self, file: HeadFile, *, classes: Sequence[str], **settings: Any) -> None:
         super().__init__(file, classes=check_tags(classes), **settings)
+        if not file.finds_words(self.signature):
+            raise ValueError(
+                "`file` must have a tokenizer that says where words are. Received: "
+                f"{str(file.path)!r} with n-grams, for {self.name!r}. A `Classifier` can read it."
+            )
         self._order = TagOrder(self.classes)
         self._allowed = {
             label: allowed_tags(self.classes, labels) for label, labels in self.compatible.items()

@@ -209,13 +209,13 @@ class TeacherCache:
         x: Any,
         y: Any = None,
         *,
+        student_x: Any = None,
         sample_weight: Any = None,
         batch_size: int = 32,
         shuffle: bool = True,
         seed: int = 0,
         initial_epoch: int = 0,
         epochs_per_pass: int = 1,
-        student_x: Any = None,
     ) -> tf.data.Dataset:
         """Makes batches for `Distiller(student=..., teacher=cache).fit`.
 
@@ -224,6 +224,8 @@ class TeacherCache:
         Args:
             x: The inputs that the cache was built with.
             y: Labels, rows first; None if there are none.
+            student_x: What the student reads of the same texts, rows first, where that differs
+                from what the teacher read, such as `NGrams.encode_batch(texts)`; None is `x`.
             sample_weight: Weights, rows first, or None.
             batch_size: Rows per batch; the last one may be smaller.
             shuffle: Whether to shuffle the rows.
@@ -232,8 +234,6 @@ class TeacherCache:
             epochs_per_pass: Number of epochs that share one pass over the rows, an int of at least
                 1. Backups are made between epochs: of 600,000 rows a tenth is soon read again, a
                 whole pass is not.
-            student_x: What the student is fed in the place of `x`, rows alike, where it reads the
-                same texts in another form, such as a bag of words.
 
         Returns:
             A dataset of `(inputs with answers, y[, sample_weight])`.
@@ -252,9 +252,8 @@ class TeacherCache:
                 f"{self._manifest['inputs'][:12]}. Other texts, another length or another "
                 "tokenizer need a cache of their own."
             )
-        for argument, value in (
-            ("y", y), ("sample_weight", sample_weight), ("student_x", student_x)
-        ):  # fmt: skip
+        rows = {"student_x": student_x, "y": y, "sample_weight": sample_weight}
+        for argument, value in rows.items():
             if value is not None and _count_rows(value) != self.num_rows:
                 raise ValueError(
                     f"`{argument}` must have as many rows as `x`. Received: {argument} with "
