@@ -2,6 +2,8 @@
 
 ==================================  =============================================================
 `accuracy`, `macro_f1`              numbers from labels and predictions
+`expected_calibration_error`        how far confidences are from the share that is right
+`auroc`                             how well a score tells two kinds of examples apart
 `StageRow`, `PoolRow`               rows of the results table and of the agents' throughput
 `write_report`                      the results table of all stages: JSON, Markdown and a plot
 `format_table`, `markdown_table`    the same table for the terminal and for a README

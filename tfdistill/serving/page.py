@@ -60,7 +60,9 @@ function shown(value) {
 }
 function showClass(answer, labels) {
   const place = find("answer");
-  make("h2", `${answer.label} (${(100 * answer.confidence).toFixed(1)} %)`, place);
+  const nearest = `${answer.label} (${(100 * answer.confidence).toFixed(1)} %)`;
+  const none = answer.in_scope === false;
+  make("h2", none ? `none of the classes; the nearest is ${nearest}` : nearest, place);
   const table = make("table", null, place);
   answer.probabilities.map((p, i) => [p, labels[i] ?? `class ${i}`])
     .sort((a, b) => b[0] - a[0]).slice(0, 10).forEach(([p, label]) => {
