@@ -52,7 +52,9 @@ def test_prediction_is_consistent_in_itself(agent: Agent, texts: list[str]):
 def test_prediction_has_the_promised_fields_and_is_frozen(agent: Agent):
     (prediction,) = agent.predict(["wheat"])
 
-    assert list(prediction.__dataclass_fields__) == ["label", "confidence", "probabilities"]
+    fields = ["label", "confidence", "probabilities", "in_scope", "score"]
+    assert list(prediction.__dataclass_fields__) == fields
+    assert (prediction.in_scope, prediction.score) == (None, None)  # the bundle states nothing
     assert type(prediction.confidence) is float
     assert {type(value) for value in prediction.probabilities} == {float}
     with pytest.raises(AttributeError, match="cannot assign"):

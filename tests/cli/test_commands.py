@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from tfdistill import save_bundle, survey
 from tfdistill.agents import Agent
+from tfdistill.bundles import Confidence, OutOfScope, state_confidence
 from tfdistill.cli.application import main
 from tfdistill.students import text_encoder
 
@@ -85,8 +87,6 @@ def test_inspect_shows_what_was_verified(files: Path):
 
 
 def test_a_changed_bundle_is_refused_with_code_1(files: Path, tmp_path: Path):
-    import shutil
-
     shutil.copytree(files / "bundle", tmp_path / "bundle")
     with open(tmp_path / "bundle" / "labels.json", "a") as stream:
         stream.write(" ")
@@ -99,11 +99,28 @@ def test_a_changed_bundle_is_refused_with_code_1(files: Path, tmp_path: Path):
 def test_predict_says_what_the_agent_says_of_arguments_and_of_lines(files: Path):
     (expected,) = Agent(files / "bundle").predict(["rain a b"])
     row = {"text": "rain a b", "label": expected.label, "confidence": expected.confidence}
+    row |= {"in_scope": None, "score": None}  # the bundle states nothing of it
 
     assert json.loads(run("predict", files / "bundle", "rain a b", "--json").output) == row
     piped = run("predict", files / "bundle", "--json", input="rain a b\n\nsun c\n")
     assert [json.loads(line)["text"] for line in piped.output.splitlines()] == ["rain a b", "sun c"]
     assert json.loads(piped.output.splitlines()[0]) == row
+
+
+def test_predict_and_inspect_show_a_text_of_no_class(files: Path, tmp_path: Path):
+    bundle = shutil.copytree(files / "bundle", tmp_path / "bundle")
+    assert "confidence: softmax of the logits, not calibrated" in run("inspect", bundle).output
+    rule = OutOfScope("probability", threshold=1.0, in_scope_kept=0.0)
+    state_confidence(bundle, Confidence(temperature=2.0, out_of_scope=rule))
+    (expected,) = Agent(bundle).predict(["rain a b"])
+
+    found = json.loads(run("predict", bundle, "rain a b", "--json").output)
+    assert (found["in_scope"], found["score"]) == (False, expected.score)
+    line = f"none of these ({expected.label})\t{expected.confidence:.3f}\train a b\n"
+    assert run("predict", bundle, "rain a b").output == line
+    text = "confidence: calibrated, temperature 2.000; none of the classes below probability 1.000"
+    assert text in run("inspect", bundle).output
+    assert json.loads(run("inspect", bundle, "--json").output)["confidence"]["temperature"] == 2.0
 
 
 def test_predict_without_a_text_says_what_to_do(files: Path):

@@ -61,7 +61,16 @@ def test_answer_becomes_plain():
         "label": "oil",
         "confidence": 0.75,
         "probabilities": [0.25, 0.75],
+        "in_scope": None,
+        "score": None,
     }
+
+
+def test_a_text_of_no_class_says_so():
+    prediction = Prediction("oil", 0.75, (0.25, 0.75), in_scope=False, score=1.5)
+    plain = to_plain(prediction)
+
+    assert (plain["in_scope"], plain["score"]) == (False, 1.5)
 
 
 def test_error_stands_in_the_place_of_its_text():

@@ -13,6 +13,10 @@
 `open_team`    a team from a folder, as `save_team` wrote it
 =============  ====================================================================================
 
+`calibrate_bundle` makes a bundle's confidences mean something, by held-out texts: it fits the
+temperature, and the score below which a text belongs to none of the classes. `fit_confidence` does
+so from logits.
+
 Nothing here imports TensorFlow, Keras or TF-MOT: a process that only answers needs about 50 MB and
 starts in a fraction of a second. Ray is imported when `RayAgent` or `AgentPool(executor="ray")` is
 first used.

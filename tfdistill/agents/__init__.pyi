@@ -1,4 +1,5 @@
 from .agent import Agent as Agent, Prediction as Prediction
+from .calibration import calibrate_bundle as calibrate_bundle
 from .execution.executor import Executor as Executor, Job as Job
 from .execution.quarantine import (
     QuarantinedTextError as QuarantinedTextError,
@@ -39,3 +40,12 @@ from .team.trace import Trace as Trace
 from .team.verifier import Verifier as Verifier, compatible_labels as compatible_labels
 from .tokenization.ngrams import NGrams as NGrams
 from .tokenization.text_encoder import UnusableTextError as UnusableTextError
+from .trust.fitting import (
+    fit_confidence as fit_confidence,
+    fit_temperature as fit_temperature,
+    scope_threshold as scope_threshold,
+)
+from .trust.scores import (
+    class_probabilities as class_probabilities,
+    in_scope_score as in_scope_score,
+)

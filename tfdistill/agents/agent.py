@@ -15,6 +15,7 @@ import numpy as np
 
 from tfdistill.agents.execution.servable import predict_each
 from tfdistill.agents.tokenization.encoders import open_encoder
+from tfdistill.agents.trust.scores import judge
 from tfdistill.bundles.bundle import Bundle, open_bundle
 from tfdistill.cluster.shipping import own_cache
 from tfdistill.runtime.interpreter import Interpreter, TensorSpec
@@ -33,11 +34,16 @@ class Prediction:
         label: The most probable class.
         confidence: Its probability, in [0, 1].
         probabilities: One per class, in the order of the bundle's labels; they sum to 1.
+        in_scope: False says "none of these": the text looks like no class, and `label` is only the
+            nearest one. None where the bundle has no rule for it.
+        score: What `in_scope` was judged by, higher for texts of the classes; or None.
     """
 
     label: str
     confidence: float
     probabilities: tuple[float, ...]
+    in_scope: bool | None = None
+    score: float | None = None
 
 
 class Agent:
@@ -129,18 +135,42 @@ class Agent:
         Returns:
             The `Prediction`, or the error that `predict` would raise for this text.
         """
+        stated = self.bundle.confidence
+        score, in_scope = None, None
         try:
-            ids = self._encoder.encode(text)
-            logits = self._logits(ids)
+            logits = self._logits(self._encoder.encode(text))
+            if stated is None:
+                probabilities = softmax(logits)
+            else:
+                share = self._encoder.unknown_share(text)
+                probabilities, score, in_scope = judge(logits, stated, unknown_share=share)
         except Exception as error:  # whatever it is, it belongs to this text alone
             return error
-        probabilities = softmax(logits)
-        best = int(np.argmax(probabilities))
+        # A text of which nothing is known has equal probabilities, and still a nearest class.
+        best = int(np.argmax(probabilities if stated is None else logits))
         return Prediction(
             label=self.labels[best],
             confidence=float(probabilities[best]),
             probabilities=tuple(probabilities.tolist()),
+            in_scope=in_scope,
+            score=score,
         )
+
+    def evidence(self, text: str) -> tuple[np.ndarray, float]:
+        """Returns what the answer to a text rests on, for whoever calibrates the bundle.
+
+        Args:
+            text: Raw text.
+
+        Returns:
+            The logits, float64 `[C]`, and the share of words that the tokenizer does not know.
+
+        Raises:
+            UnusableTextError: If the text has no word that the tokenizer knows.
+            RuntimeError: If the model answers with something that is not a number.
+        """
+        logits = self._logits(self._encoder.encode(text))
+        return logits, self._encoder.unknown_share(text)
 
     def sample_text(self) -> str | None:
         """Makes up a text that this agent can answer, about as long as its model takes.

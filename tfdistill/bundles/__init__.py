@@ -2,7 +2,8 @@
 
 A bundle holds a `.tflite` file, its tokenizer, its labels, a model card and a manifest with the
 SHA-256 of each file. `open_bundle` and `open_language_bundle` check it and read it,
-`describe_bundle` fills the card. Bundles are written by `tfdistill.export`, which needs
+`describe_bundle` fills the card and `state_confidence` says how its logits become probabilities
+(`Confidence`, `OutOfScope`). Bundles are written by `tfdistill.export`, which needs
 TensorFlow; nothing here does.
 """
 

@@ -6,7 +6,8 @@
                    bag of words (`"tfdistill": "ngrams"`)
 `labels.json`      the names of the classes, in the order of the model's outputs
 `card.md`          what this is, for people
-`manifest.json`    format version, signatures, sequence length, and the SHA-256 of each file above
+`manifest.json`    format version, signatures, sequence length, the SHA-256 of each file above, and
+                   perhaps how sure its answers are (`confidence`)
 =================  ================================================================================
 
 `tfdistill.export.save_bundle` writes one in a single step: the folder is complete, or it is not
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.bundles.confidence import Confidence
 from tfdistill.files.folder import FolderKind
 from tfdistill.files.records import FileRecord, check_file, safe_file
 from tfdistill.runtime.interpreter import Signature, TensorSpec
@@ -93,6 +95,8 @@ class Bundle:
         tokenizer_path: `tokenizer.json` in the folder.
         model_path: `model.tflite` in the folder.
         manifest: All of `manifest.json`, read-only at its top level.
+        confidence: How sure its answers are, as it was fitted; None where the bundle states
+            nothing.
     """
 
     path: Path
@@ -102,6 +106,7 @@ class Bundle:
     tokenizer_path: Path
     model_path: Path
     manifest: Mapping[str, Any]
+    confidence: Confidence | None = None
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -142,14 +147,16 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     folder = Path(path).resolve()
     manifest = read_manifest(folder)
     verify(folder, manifest.files)
+    labels = _read_labels(folder)
     return Bundle(
         path=folder,
-        labels=_read_labels(folder),
+        labels=labels,
         sequence_length=manifest.sequence_length,
         signatures=manifest.signatures,
         tokenizer_path=folder / "tokenizer.json",
         model_path=folder / "model.tflite",
         manifest=manifest.content,
+        confidence=_read_confidence(folder, manifest.content, num_classes=len(labels)),
     )
 
 
@@ -254,6 +261,24 @@ def _read_labels(folder: Path) -> tuple[str, ...]:
         raise ValueError(
             f"labels.json in the bundle {str(folder)!r} must be a list of different class names. "
             f"Received one that is not ({error}). Save the bundle again."
+        ) from error
+
+
+def _read_confidence(
+    folder: Path, content: Mapping[str, Any], *, num_classes: int
+) -> Confidence | None:
+    if "confidence" not in content:
+        return None
+    try:
+        confidence = Confidence.from_dict(content["confidence"])
+        if num_classes < 2:
+            raise ValueError("it needs two classes")
+        return confidence
+    # RecursionError: what is nested deeply can be read, and not shown in a message.
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ValueError(
+            f"{MANIFEST} in the bundle {str(folder)!r} must state a confidence that is one, or "
+            f"none. Received one that is not ({str(error)[:500]}). Save the bundle again."
         ) from error
 
 

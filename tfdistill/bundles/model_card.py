@@ -1,7 +1,8 @@
 """The card in a bundle: what the model is and what to check before relying on it.
 
 A bundle is written before it is measured, and neither the data nor a license can be seen in its
-weights. `describe_bundle` adds them; the model, tokenizer and labels stay the same bytes.
+weights. `describe_bundle` adds them, and `state_confidence` what was fitted to held-out texts; the
+model, tokenizer and labels stay the same bytes.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import tfdistill
 from tfdistill.bundles.bundle import BUNDLES, MANIFEST, Bundle, open_bundle
+from tfdistill.bundles.confidence import Confidence, check_confidence
 from tfdistill.bundles.export_modes import MODES
 from tfdistill.files.folder import replacing_folder
 from tfdistill.files.records import record_of
 from tfdistill.reports.stage_table import StageRow, markdown_table
 
-__all__ = ["card_text", "describe_bundle"]
+__all__ = ["card_text", "describe_bundle", "state_confidence"]
 
 
 def card_text(
@@ -33,6 +36,7 @@ def card_text(
     versions: Mapping[str, str],
     about: Mapping[str, str] | None = None,
     rows: Sequence[StageRow] = (),
+    confidence: Confidence | None = None,
 ) -> str:
     """Writes the card in Markdown.
 
@@ -45,6 +49,7 @@ def card_text(
         versions: What the file was made with.
         about: Further facts by their names: data, teacher, licenses.
         rows: What was measured.
+        confidence: What the bundle states of its confidence.
 
     Returns:
         The text. Without `rows` it claims no accuracy, and says so.
@@ -80,11 +85,31 @@ Agent("{name}").predict(["some text"])
 
 ## Before you rely on it
 
-{advice} The model
-always answers with one of the classes above, also for texts that belong to none of them, and
-its confidence is a softmax output, not a calibrated probability. A text without any word that the
+{advice} {_warning(confidence)} A text without any word that the
 tokenizer knows is refused.
 """
+
+
+def _warning(confidence: Confidence | None) -> str:
+    """Says what an answer's confidence is worth, and what happens to texts of no class."""
+    always = "The model\nalways answers with one of the classes above"
+    if confidence is None:
+        return (
+            f"{always}, also for texts that belong to none of them, and\n"
+            "its confidence is a softmax output, not a calibrated probability."
+        )
+    fitted = (
+        f"its confidence was\nfitted to held-out texts (temperature {confidence.temperature:.3f}) "
+        "and is less for words that the tokenizer does not know."
+    )
+    rule = confidence.out_of_scope
+    if rule is None:
+        return f"{always}, also for texts that belong to none of them; {fitted}"
+    return (
+        f"{always}; {fitted}\nA text whose {rule.score} score is below {rule.threshold:.3f} has "
+        f"`in_scope=False`: it belongs to none of them.\n{rule.in_scope_kept:.1%} of the held-out "
+        "texts of the classes are above."
+    )
 
 
 def describe_bundle(
@@ -132,12 +157,58 @@ def describe_bundle(
             versions=content["created_with"],
             about=lines,
             rows=rows,
+            confidence=bundle.confidence,
         )
-        (folder / "card.md").write_text(card, encoding="utf-8")
-        content["files"]["card.md"] = asdict(record_of(folder / "card.md"))
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        _write_card(folder, card, content)
     return open_bundle(target)
+
+
+def state_confidence(path: str | os.PathLike[str], confidence: Confidence | None) -> Bundle:
+    """Writes into a bundle how its logits become probabilities, or takes that out of it.
+
+    The folder is replaced as a whole, as by `save_bundle`: whoever has it open keeps the old one.
+    The model stays the same bytes, and the card is the same but for what it says of confidences.
+
+    Args:
+        path: The folder of a bundle.
+        confidence: What `tfdistill.agents.fit_confidence` found; None states nothing, so that an
+            agent answers with the softmax of the logits.
+
+    Returns:
+        The bundle, opened again from disk.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        TypeError: If `confidence` is something else.
+        ValueError: If `path` is no bundle.
+
+    Example:
+        >>> state_confidence("no/such/folder", Confidence(temperature=1.3))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `path` must be an existing bundle folder. Received: path='no/such/fol...
+    """
+    check_confidence(confidence)
+    bundle = open_bundle(path)
+    target = bundle.path
+    with replacing_folder(target, replaces=BUNDLES, what="bundle", reopen=open_bundle) as folder:
+        shutil.copytree(target, folder, dirs_exist_ok=True)
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content.pop("confidence", None)
+        if confidence is not None:
+            content["confidence"] = confidence.to_dict()
+        card = (folder / "card.md").read_text(encoding="utf-8")
+        card = card.replace(_warning(bundle.confidence), _warning(confidence))
+        _write_card(folder, card, content)
+    return open_bundle(target)
+
+
+def _write_card(folder: Path, card: str, content: dict[str, Any]) -> None:
+    """Writes the card, and the manifest with the card's new hash."""
+    (folder / "card.md").write_text(card, encoding="utf-8")
+    content["files"]["card.md"] = asdict(record_of(folder / "card.md"))
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _checked(about: Mapping[str, str]) -> dict[str, str]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tfdistill.cli.errors import Failure, told, write
+
+if TYPE_CHECKING:
+    from tfdistill.bundles.confidence import Confidence
 
 __all__ = ["inspect", "measure", "predict"]
 
@@ -43,16 +47,28 @@ def inspect(bundle: Path, as_json: bool) -> None:
         "signatures": signatures,
         "size_bytes": sizes,
         "hashes": "verified",
+        "confidence": None if opened.confidence is None else opened.confidence.to_dict(),
     }
     shown = ", ".join(opened.labels[:12]) + (" …" if len(opened.labels) > 12 else "")
     lines = [
         f"{opened.path}: every file has the size and the SHA-256 of the manifest",
         f"classes ({len(opened.labels)}): {shown}",
         f"tokens per text: {opened.sequence_length}",
+        f"confidence: {_fitted(opened.confidence)}",
         *(f"signature {name}: {described}" for name, described in signatures.items()),
         *(f"{size:>12,} bytes  {name}" for name, size in sizes.items()),
     ]
     write(found, as_json=as_json, text="\n".join(lines))
+
+
+def _fitted(confidence: Confidence | None) -> str:
+    if confidence is None:
+        return "softmax of the logits, not calibrated"
+    text = f"calibrated, temperature {confidence.temperature:.3f}"
+    rule = confidence.out_of_scope
+    if rule is None:
+        return text
+    return f"{text}; none of the classes below {rule.score} {rule.threshold:.3f}"
 
 
 @click.command()
@@ -92,4 +108,7 @@ def predict(bundle: Path, texts: tuple[str, ...], as_json: bool) -> None:
         for text in wanted:
             (answer,) = agent.predict([text])
             row = {"text": text, "label": answer.label, "confidence": answer.confidence}
-            write(row, as_json=as_json, text=f"{answer.label}\t{answer.confidence:.3f}\t{text}")
+            row |= {"in_scope": answer.in_scope, "score": answer.score}
+            # A tab for each column, as before; the first one says it where the text is of no class.
+            label = f"none of these ({answer.label})" if answer.in_scope is False else answer.label
+            write(row, as_json=as_json, text=f"{label}\t{answer.confidence:.3f}\t{text}")

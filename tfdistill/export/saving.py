@@ -33,6 +33,7 @@ from tfdistill.bundles.bundle import (
     open_bundle,
 )
 from tfdistill.bundles.chat_format import CHAT_FORMATS
+from tfdistill.bundles.confidence import Confidence, check_confidence
 from tfdistill.bundles.export_modes import IN_BUNDLES, MODES
 from tfdistill.bundles.language import Generation, LanguageBundle, open_language_bundle
 from tfdistill.bundles.model_card import card_text
@@ -235,6 +236,7 @@ def save_bundle(
     quantize: str | None = "dynamic",
     calibration: Any = None,
     verify_compression: bool = True,
+    confidence: Confidence | None = None,
 ) -> Bundle:
     """Exports a classifier with its tokenizer and labels, as a folder that an agent opens alone.
 
@@ -254,13 +256,15 @@ def save_bundle(
             softmax, too.
         calibration: For a mode that needs it: token ids of typical texts, int32 `[N, L]`.
         verify_compression: As in `to_tflite`: False gives up what the file cannot keep.
+        confidence: How the logits become probabilities, as `tfdistill.agents.fit_confidence` finds
+            it; None takes their softmax. `tfdistill.agents.calibrate_bundle` adds it later.
 
     Returns:
         The bundle, opened again from disk.
 
     Raises:
-        TypeError: If `tokenizer` is neither a `tokenizers.Tokenizer` nor `NGrams`, or `labels` not
-            a list of str.
+        TypeError: If `tokenizer` is neither a `tokenizers.Tokenizer` nor `NGrams`, `labels` not a
+            list of str, or `confidence` no `Confidence`.
         ValueError: If the number of labels differs from the model's classes, labels repeat, the
             model has other inputs or outputs, returns probabilities or something that is not a
             number, the tokenizer has more ids than the model, or n-grams another length.
@@ -280,6 +284,7 @@ def save_bundle(
             f"{MODES[quantize].instead}"
         )
     names = check_labels(labels)
+    check_confidence(confidence)
     target = check_place(path, replaces=BUNDLES, what="bundle")
     # An agent applies the softmax: twice would give labels that are right, and wrong confidences.
     check_model(model, argument="model")
@@ -299,7 +304,15 @@ def save_bundle(
         _write_json(folder / "labels.json", list(names))
         versions = {"tfdistill": tfdistill.__version__}
         versions |= {name: metadata.version(name) for name in _LIBRARIES}
-        card = card_text(target.name, names, sequence_length, quantize, file, versions=versions)
+        card = card_text(
+            target.name,
+            names,
+            sequence_length,
+            quantize,
+            file,
+            versions=versions,
+            confidence=confidence,
+        )
         (folder / "card.md").write_text(card, encoding="utf-8")
         _write_json(
             folder / MANIFEST,
@@ -311,6 +324,7 @@ def save_bundle(
                 "quantize": quantize,
                 "signatures": describe_signatures(signatures),
                 "files": {name: asdict(record_of(folder / name)) for name in FILES},
+                **({} if confidence is None else {"confidence": confidence.to_dict()}),
             },
         )
     return open_bundle(target)

@@ -1,6 +1,12 @@
 from .comparisons import Comparison as Comparison
 from .html_page import write_page as write_page
-from .metrics import accuracy as accuracy, agreement as agreement, macro_f1 as macro_f1
+from .metrics import (
+    accuracy as accuracy,
+    agreement as agreement,
+    auroc as auroc,
+    expected_calibration_error as expected_calibration_error,
+    macro_f1 as macro_f1,
+)
 from .provenance import run_facts as run_facts
 from .resampling import Estimate as Estimate
 from .stage_table import (

@@ -13,9 +13,10 @@ import pytest
 
 from tfdistill.agents import AgentPool, Budget, Plan, Span, Step, Trace, UnusableTextError, replay
 from tfdistill.agents.team.folder import open_team, save_team
-from tfdistill.agents.team.heads import HeadFile
+from tfdistill.agents.team.heads import Classifier, HeadFile
 from tfdistill.agents.team.member import Question
 from tfdistill.agents.team.messages import Message
+from tfdistill.bundles import Confidence
 from tfdistill.files.records import record_of
 
 LENGTH = 12
@@ -154,6 +155,44 @@ def test_a_tagger_that_is_told_the_label_leaves_out_what_does_not_go_with_it(tea
     assert told.value == (Span(10, 15, "fuel"),)
     told = classifier.answer(Question("topic", "wheat", 0, {}, {"things": spans}))
     assert (told.value, told.confidence) == ("oil", 1.0)
+
+
+def test_a_calibrated_classifier_is_as_sure_as_it_was_fitted(team_folder: Path):
+    file = HeadFile(team_folder / "small/model.tflite", team_folder / "small/tokenizer.json")
+    settings: dict[str, Any] = {"name": "t", "tier": "small", "signature": "all"}
+    settings |= {"output": "topic", "classes": ["grain", "oil"]}
+    plain = Classifier(file, **settings)
+    stated = Confidence(temperature=3.0, usual_unknown_share=0.2)
+    told = Classifier(file, **settings, calibration=stated.to_dict())
+
+    # Logits 6 and 0, at T = 3: 2 and 0. Of "wheat zebra" half is unknown, 0.3 more than usual.
+    sure = 1 / (1 + np.exp(-2))
+    answer = told.answer(Question("topic", "wheat", 0))
+    assert answer.confidence == pytest.approx(sure, rel=1e-6)
+    assert answer.margin == pytest.approx(2 * sure - 1, rel=1e-6)
+    answer = told.answer(Question("topic", "wheat zebra", 0))
+    assert answer.confidence == pytest.approx(0.625 * sure + 0.375 / 2, rel=1e-6)
+    assert answer.margin == pytest.approx(0.625 * (2 * sure - 1), rel=1e-6)
+    untold = plain.answer(Question("topic", "wheat zebra", 0))
+    assert (untold.value, untold.confidence) == ("grain", pytest.approx(1 / (1 + np.exp(-6))))
+
+
+@pytest.mark.parametrize(
+    ("calibration", "error", "message"),
+    [
+        (1.3, TypeError, "`calibration` must be a Confidence or None. Received: calibration=1.3"),
+        ({"temperature": 0}, ValueError, "`confidence` must have exactly the parts"),
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(
+    team_folder: Path, calibration: Any, error: type[Exception], message: str
+):
+    file = HeadFile(team_folder / "small/model.tflite", team_folder / "small/tokenizer.json")
+    settings: dict[str, Any] = {"name": "t", "tier": "small", "signature": "all"}
+    settings |= {"output": "topic", "classes": ["grain", "oil"]}
+
+    with pytest.raises(error, match=message):
+        Classifier(file, **settings, calibration=calibration)
 
 
 def test_the_confidence_of_a_tagger_is_the_product_over_the_words(team_folder: Path):

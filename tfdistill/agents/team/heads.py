@@ -21,6 +21,8 @@ from tfdistill.agents.team.member import Answer, Question
 from tfdistill.agents.tokenization.encoders import Encoder, open_encoder
 from tfdistill.agents.tokenization.text_encoder import TextEncoder
 from tfdistill.agents.tokenization.word_spans import Words
+from tfdistill.agents.trust.scores import doubt
+from tfdistill.bundles.confidence import Confidence, check_confidence
 from tfdistill.runtime.interpreter import Interpreter
 
 __all__ = ["Classifier", "HeadFile", "Tagger"]
@@ -118,6 +120,19 @@ class HeadFile:
         """Says whether `run` finds words: tokens have their places in a text, a bag has not."""
         return isinstance(self._encoders[signature], TextEncoder)
 
+    def unknown_share(self, text: str, *, signature: str) -> float:
+        """Returns the share of a text's words that the tokenizer does not know, in [0, 1].
+
+        Args:
+            text: The text.
+            signature: Which signature reads it.
+
+        Raises:
+            UnusableTextError: If the text cannot be tokenized.
+        """
+        with self._lock:
+            return self._encoders[signature].unknown_share(text)
+
     def forget(self) -> None:
         """Drops the answers that are kept, for what measures time."""
         self._kept.clear()
@@ -171,12 +186,29 @@ class Classifier(_Head):
             of `peer`, the agent leaves out the labels that do not go with them.
         peer: The field whose spans those are.
         expected_ms: What one answer takes, for a budget of milliseconds.
+        calibration: How its logits become a confidence, from `fit_confidence`, or the same as a
+            `Confidence.to_dict()`; None takes the softmax. The rule for texts of no class is not
+            used: what is done about an answer that is not sure is up to the team's policy.
 
     Raises:
-        ValueError: If the file has no such output, or it has another number of classes.
+        TypeError: If `calibration` is something else.
+        ValueError: If the file has no such output, or it has another number of classes, or
+            `calibration` is out of range.
     """
 
     kind = "label"
+
+    def __init__(
+        self,
+        file: HeadFile,
+        *,
+        calibration: Confidence | Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(file, **settings)
+        if isinstance(calibration, Mapping):
+            calibration = Confidence.from_dict(calibration)
+        self.calibration = check_confidence(calibration, argument="calibration")
 
     def answer(self, question: Question) -> Answer:
         """Classifies the question's text."""
@@ -189,10 +221,17 @@ class Classifier(_Head):
             if fits.any():
                 logits = np.where(fits, logits, -np.inf)
         best = int(logits.argmax())
-        shares = np.exp((logits - logits[best]).astype(np.float64))
+        behind = (logits - logits[best]).astype(np.float64)
+        known = 1.0
+        if self.calibration is not None:
+            behind = behind / self.calibration.temperature
+            share = self.file.unknown_share(question.text, signature=self.signature)
+            known -= float(doubt(share, usual=self.calibration.usual_unknown_share))
+        shares = np.exp(behind)
         confidence = 1.0 / float(shares.sum())
         shares[best] = 0.0
-        margin = confidence * (1.0 - float(shares.max()))
+        margin = known * confidence * (1.0 - float(shares.max()))
+        confidence = known * confidence + (1.0 - known) / len(self.classes)
         return Answer(self.classes[best], confidence, margin=margin)
 
 

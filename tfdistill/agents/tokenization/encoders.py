@@ -28,6 +28,9 @@ class Encoder(Protocol):
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
         """Returns the ids of one text, and where its words begin among them."""
 
+    def unknown_share(self, text: str) -> float:
+        """Returns the share of a text's words that it does not know, in [0, 1]."""
+
     def some_words(self) -> str:
         """Returns a text that the model can answer; "" if none is known."""
 

@@ -309,6 +309,40 @@ class NGrams:
             before = word
         return words[0], words[-1], ngrams
 
+    def unknown_share(self, text: str) -> float:
+        """Returns the share of a text's words that are not listed, in [0, 1].
+
+        A word counts as known if it is listed whole, or at least half of its pieces are. A hashed
+        bag knows a row for any word; its share is 0.
+
+        Args:
+            text: The text.
+
+        Returns:
+            A number in [0, 1]; 1 for a text without any word.
+
+        Raises:
+            UnusableTextError: If the text is not one of Unicode.
+
+        Example:
+            >>> ngrams = NGrams(vocabulary=["=oil", "=rose"], sequence_length=4)
+            >>> ngrams.unknown_share("oil qzx fell rose!")
+            0.5
+        """
+        self._rows(text)  # refuses what is not Unicode
+        if self._row_of is None:
+            return 0.0
+        words = [word for word in words_in(text) if any(map(str.isalnum, word))]
+        return sum(not self._knows(word) for word in words) / len(words) if words else 1.0
+
+    def _knows(self, word: str) -> bool:
+        known = self._row_of or {}
+        if f"={word}" in known:
+            return True
+        shortest, longest = self.characters
+        pieces = character_ngrams(word, shortest=shortest, longest=longest)
+        return bool(pieces) and 2 * sum(piece in known for piece in pieces) >= len(pieces)
+
     def some_words(self) -> str:
         """Returns words from all over the vocabulary as one text; "" if none are listed."""
         words = [ngram[1:] for ngram in self.vocabulary if ngram[0] == "=" and " " not in ngram]

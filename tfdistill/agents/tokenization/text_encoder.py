@@ -16,6 +16,7 @@ import numpy as np
 import tokenizers
 
 from tfdistill.agents.tokenization.token_cache import TokenCache, TokenizedText, tokenizes_by_word
+from tfdistill.agents.tokenization.unknown_words import unknown_share
 from tfdistill.agents.tokenization.word_spans import Words, words_of
 
 __all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
@@ -94,7 +95,9 @@ class TextEncoder:
             for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
             if token.special
         }
-        self._without_meaning = frozenset(special | _unknown_ids(json.loads(tokenizer_json)))
+        self._unknown = frozenset(_unknown_ids(json.loads(tokenizer_json)))
+        self._special = frozenset(special - self._unknown)
+        self._without_meaning = self._special | self._unknown
         self.token_cache = TokenCache(tokenizer_json) if tokenizes_by_word(tokenizer_json) else None
 
     def encode(self, text: str) -> np.ndarray:
@@ -127,13 +130,33 @@ class TextEncoder:
         Raises:
             UnusableTextError: As `encode`.
         """
+        ids, words = self._read(text)
+        return self._row(text, ids), words
+
+    def unknown_share(self, text: str) -> float:
+        """Returns the share of a text's words that the tokenizer does not know, in [0, 1].
+
+        Only the words that begin among the first L tokens count, those that the model reads.
+
+        Args:
+            text: The text.
+
+        Raises:
+            UnusableTextError: If the text cannot be tokenized.
+        """
+        ids, words = self._read(text)
+        tokenized = self._tokenized(text)
+        if tokenized is not None:  # the last word may go on behind the cut
+            ids = tokenized.ids[: ([*tokenized.words.first, None])[len(words.first)]]
+        return unknown_share(text, ids, words, unknown_ids=self._unknown, special_ids=self._special)
+
+    def _read(self, text: str) -> tuple[list[int], Words]:
         tokenized = self._tokenized(text)
         if tokenized is not None:
-            ids, words = tokenized.first(self.sequence_length)
-            return self._row(text, ids), words
+            return tokenized.first(self.sequence_length)
         encoding = self._encoding(text)
         words = words_of(encoding.word_ids, encoding.offsets, length=self.sequence_length)
-        return self._row(text, encoding.ids), words
+        return encoding.ids, words
 
     def some_words(self) -> str:
         """Returns about L words from all over the vocabulary, as one text."""

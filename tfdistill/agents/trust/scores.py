@@ -1,0 +1,156 @@
+"""From logits to probabilities that mean something, and to a score that tells texts of no class.
+
+Three numbers say how much a model knows of a text: its logits z, the temperature T that makes its
+confidences right on held-out texts, and the doubt d, how much more of the text is unknown to the
+tokenizer than is usual. `judge` puts them together for one text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfdistill.bundles.confidence import SCORES, Confidence
+
+__all__ = ["class_probabilities", "doubt", "in_scope_score", "judge"]
+
+
+def doubt(unknown_shares: Any, *, usual: float) -> np.ndarray:
+    """Returns how much more of each text is unknown than usual: max(0, (u − u₀) / (1 − u₀)).
+
+    Texts of a domain have unknown words of their own, names above all, and some tokenizers split
+    every word into letters. What is usual is therefore no reason to doubt.
+
+    Args:
+        unknown_shares: u, floats in [0, 1] of any shape.
+        usual: u₀, in [0, 1]; 1 doubts nothing.
+
+    Returns:
+        d, float64 of the same shape, in [0, 1].
+
+    Example:
+        >>> doubt([0.1, 0.2, 0.6, 1.0], usual=0.2).tolist()
+        [0.0, 0.0, 0.5, 1.0]
+    """
+    shares = np.asarray(unknown_shares, np.float64)
+    if usual >= 1.0:
+        return np.zeros_like(shares)
+    return np.maximum(0.0, (shares - usual) / (1.0 - usual))
+
+
+def class_probabilities(
+    logits: np.ndarray, *, temperature: float = 1.0, doubts: Any = 0.0
+) -> np.ndarray:
+    """Returns the probability of each class: (1 − d) · softmax(z / T) + d / C.
+
+    What a model makes of words that it does not know is noise, often very sure noise: logits that
+    lie 20 apart leave a confidence of 1.000 whatever divides them. So the doubt does not divide
+    the logits. It mixes the answer with one that knows nothing, as though d of the text had not
+    been read, and no confidence is above 1 − d + d / C. The best class stays the best.
+
+    Args:
+        logits: z, floats `[..., C]`.
+        temperature: T, above 0.
+        doubts: d, from `doubt`, of shape `[...]`.
+
+    Returns:
+        float64 `[..., C]`, sums 1 over the last axis.
+
+    Example:
+        >>> certain = np.array([0.0, 40.0])
+        >>> class_probabilities(certain).round(3).tolist()
+        [0.0, 1.0]
+        >>> class_probabilities(certain, doubts=0.5).round(3).tolist()
+        [0.25, 0.75]
+
+    References:
+        Guo et al. "On Calibration of Modern Neural Networks". arXiv:1706.04599, 2017.
+    """
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    known = powers / powers.sum(axis=-1, keepdims=True)
+    share = np.asarray(doubts, np.float64)[..., None]
+    return (1.0 - share) * known + share / known.shape[-1]
+
+
+def in_scope_score(
+    logits: np.ndarray, *, score: str, temperature: float = 1.0, doubts: Any = 0.0
+) -> np.ndarray:
+    """Returns how much a text looks like one of the classes: the higher, the more.
+
+    =============  =====================================================================
+    `score`        formula, z in descending order, p from `class_probabilities`
+    =============  =====================================================================
+    "energy"       (1 − d) · T · (log Σ exp(z_i / T) − mean(z) / T − log C)
+    "margin"       (1 − d) · (z_1 − z_2) / T
+    "probability"  max p
+    =============  =====================================================================
+
+    All are least, 0 or 1 / C, where the logits are equal or the doubt is 1. The energy is that of
+    Liu et al. with its sign turned, counted from where logits that are all equal have it: a
+    constant that is added to all logits changes no probability and no score here.
+
+    Args:
+        logits: z, floats `[..., C]`, C at least 2.
+        score: "energy", "margin" or "probability".
+        temperature: T, above 0.
+        doubts: d, from `doubt`, of shape `[...]`.
+
+    Returns:
+        float64 of shape `[...]`.
+
+    Raises:
+        ValueError: If `score` is unknown.
+
+    Example:
+        >>> two = np.log([[4.0, 1.0], [1.0, 1.0]])
+        >>> in_scope_score(two, score="margin").round(4).tolist()       # log 4
+        [1.3863, 0.0]
+        >>> in_scope_score(two, score="energy").round(4).tolist()       # log 5 − log 4 / 2 − log 2
+        [0.2231, 0.0]
+        >>> in_scope_score(two, score="probability", doubts=0.5).tolist()
+        [0.65, 0.5]
+
+    References:
+        Hendrycks, Gimpel. "A Baseline for Detecting Misclassified and Out-of-Distribution
+        Examples in Neural Networks". arXiv:1610.02136, 2016.
+        Liu et al. "Energy-based Out-of-distribution Detection". arXiv:2010.03759, 2020.
+    """
+    if score not in SCORES:
+        raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}.")
+    if score == "probability":
+        return class_probabilities(logits, temperature=temperature, doubts=doubts).max(axis=-1)
+    scaled = np.asarray(logits, np.float64) / temperature
+    known = 1.0 - np.asarray(doubts, np.float64)
+    if score == "margin":
+        best = np.partition(scaled, -2, axis=-1)[..., -2:]
+        return known * (best[..., 1] - best[..., 0])
+    centered = scaled - scaled.mean(axis=-1, keepdims=True)
+    highest = centered.max(axis=-1)
+    powers = np.exp(centered - highest[..., None])
+    return known * temperature * (highest + np.log(powers.mean(axis=-1)))
+
+
+def judge(
+    logits: np.ndarray, confidence: Confidence, *, unknown_share: float
+) -> tuple[np.ndarray, float | None, bool | None]:
+    """Judges one text as its bundle says.
+
+    Args:
+        logits: float64 `[C]`.
+        confidence: What the bundle states.
+        unknown_share: Share of the text's words that the tokenizer does not know.
+
+    Returns:
+        The probabilities, float64 `[C]`; the score, and whether the text is in scope, both None
+        where the bundle has no rule for it.
+    """
+    doubts = doubt(unknown_share, usual=confidence.usual_unknown_share)
+    scale: dict[str, Any] = {"temperature": confidence.temperature, "doubts": doubts}
+    probabilities = class_probabilities(logits, **scale)
+    rule = confidence.out_of_scope
+    if rule is None:
+        return probabilities, None, None
+    score = float(in_scope_score(logits, score=rule.score, **scale))
+    return probabilities, score, score >= rule.threshold
