@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from tfdistill.cli.errors import told, write
-from tfdistill.cli.tables import read_labelled_table, table_options
+from tfdistill.cli.tables import table_options
 
 __all__ = ["demo", "distill"]
 
@@ -67,16 +66,48 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
     "--test", type=click.Path(path_type=Path), help="File of test texts; else a fifth is held out."
 )
 @click.option(
-    "--sequence-length", default=64, type=click.IntRange(min=4), show_default=True, help="Tokens."
+    "--unlabeled", type=click.Path(path_type=Path), help="File of more texts, without labels."
 )
 @click.option(
-    "--epochs",
-    default=6,
-    type=click.IntRange(min=1),
-    show_default=True,
-    help="Passes over the texts while distilling.",
+    "--teacher",
+    default="auto",
+    show_default="MiniLM",
+    metavar="FOLDER",
+    help="A BERT-like model of KerasHub or Hugging Face with its tokenizer.json.",
 )
-@_FINE_TUNE
+@click.option(
+    "--effort",
+    type=click.Choice(["quick", "standard", "thorough"]),
+    default="standard",
+    show_default=True,
+    help="How long teacher and students train; how many minutes is said before it starts.",
+)
+@click.option(
+    "--max-kb",
+    default=500.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest .tflite file.",
+)
+@click.option(
+    "--sparsity",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of zeros in the student's weights.",
+)
+@click.option(
+    "--bits", type=click.Choice(["4", "8"]), default="8", help="Of the student's weights."
+)
+@click.option(
+    "--previous",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of an earlier run on these texts, whose teacher serves again.",
+)
+@click.option(
+    "--require",
+    type=click.FloatRange(min=0),
+    metavar="SHARE",
+    help="Exit with code 3 if the student keeps less of its teacher, such as 0.98.",
+)
 @_SEED
 @click.option("--out", default="runs/distill", type=_OUT, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The report as one line of JSON, no more.")
@@ -84,76 +115,47 @@ def distill(
     data: Path,
     text: str,
     label: str,
-    delimiter: str | None,
-    encoding: str | None,
-    skip_bad_rows: bool,
     test: Path | None,
-    sequence_length: int,
-    epochs: int,
-    fine_tune: bool,
-    seed: int,
-    out: Path,
+    unlabeled: Path | None,
+    bits: str,
+    require: float | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Make a tiny classifier of your own texts: a table to a bundle.
+    """Make a tiny classifier of your own texts: a table to a bundle, and whether it won.
 
-    DATA is a .csv, .tsv, .jsonl or .json file, each also with .gz, or a .parquet file.
+    DATA is a .csv, .tsv, .jsonl or .json file, each also with .gz, or a .parquet file. A run that
+    was stopped goes on where it was if it is called again.
 
     Example: tfdistill distill reviews.csv --text review --label stars --out runs/reviews
     """
     with told():
-        from tfdistill.datasets.splits import hold_out, keep_known_labels
-        from tfdistill.datasets.text_files import text_data
+        from tfdistill.pipelines.distillation import distill_text
+        from tfdistill.reports.stage_table import StageRow, format_table
 
-        options: dict[str, Any] = {
-            "text": text,
-            "label": label,
-            "delimiter": delimiter,
-            "encoding": encoding,
-            "skip_bad_rows": skip_bad_rows,
-        }
-        table = read_labelled_table(data, **options)
-        rows = table.columns[text], table.columns[label]
-        _warn_of_contradictions(*rows)
-        if test is None:
-            texts = hold_out(*rows, share=0.2, seed=seed)
+        run = distill_text(
+            data,
+            text=text,
+            label=label,
+            test=test,
+            unlabeled=unlabeled,
+            bits=int(bits),
+            arguments=sys.argv[1:],
+            **options,
+        )
+        if as_json:
+            write({"folder": str(run.folder), **run.report}, as_json=True, text="")
         else:
-            own = read_labelled_table(test, **options)
-            known = keep_known_labels(own, rows[1], label=label, skip_bad_rows=skip_bad_rows)
-            if known is not own:
-                click.echo(f"tfdistill: with labels of {data} alone: {known.summary()}", err=True)
-            texts = text_data(rows, (known.columns[text], known.columns[label]))
-        from tfdistill.pipelines.text_classification import run_demo
-        from tfdistill.pipelines.training import Recipe
-        from tfdistill.reports.stage_table import read_report
-
-        # Keras draws its bars on standard output, where a program expects nothing but the report.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            folder = run_demo(
-                texts,
-                folder=out,
-                labels=None,
-                fine_tune=fine_tune,
-                sequence_length=sequence_length,
-                recipe=Recipe(seed=seed, epochs=epochs),
-                rivals=False,
-                say=click.echo,
-            )
-    if as_json:
-        write({"folder": str(folder), **read_report(folder)}, as_json=True, text="")
-    else:
-        click.echo(f"\nWritten: {folder / 'report.html'}, report.json, report.md, bundle/")
-
-
-def _warn_of_contradictions(texts: list[str], labels: list[str]) -> None:
-    from tfdistill.datasets.splits import contradictions
-
-    found = contradictions(texts, labels)
-    for first, row in found[:5]:
+            stages = [StageRow(**stage) for stage in run.report["stages"]]
+            click.echo(run.verdict.line())
+            click.echo(f"\n{format_table(stages)}\n")
+            click.echo(f"{run.choice.reason}\n")
+            click.echo(f"Written to {run.folder}: bundle/, report.html, report.json, report.md")
+    kept = run.verdict.relative
+    if require is not None and (kept is None or kept.value < require):
+        value = "an unknown share" if kept is None else f"{kept.value:.4f}"
         click.echo(
-            f"tfdistill: row {row + 1} has the label {labels[row]!r} for the text of row "
-            f"{first + 1}, which has {labels[first]!r}: {texts[row][:60]!r}",
+            f"tfdistill: the student keeps {value} of its teacher, {require:g} is required",
             err=True,
         )
-    if len(found) > 5:
-        click.echo(f"tfdistill: and {len(found) - 5} more rows like these.", err=True)
+        raise click.exceptions.Exit(3)

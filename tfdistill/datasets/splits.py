@@ -130,7 +130,7 @@ def held_out_rows(
 
     Example:
         >>> held_out_rows(["a", "b", "a", "c"], share=0.4).tolist()
-        [False, True, False, False]
+        [False, False, False, True]
     """
     check_number(share, argument="share", interval="[0, 1)")
     names = [""] * len(texts) if groups is None else list(groups)

@@ -23,8 +23,8 @@ def muon(
 ) -> keras.optimizers.Optimizer:
     """Makes Keras' Muon with a rate that falls to 0 along a cosine.
 
-    Muon replaces the momentum M of a matrix by the nearest orthogonal one, U · Vᵀ of M = U · S · Vᵀ,
-    so that all directions of a matrix learn at the same pace. Tables, logits, biases and norms are
+    Muon replaces the momentum M = U · S · Vᵀ of a matrix by the nearest orthogonal one, U · Vᵀ, so
+    that all directions of a matrix learn at the same pace. Tables, logits, biases and norms are
     left to Adam.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,13 +234,12 @@ def _train_bag(
         seed=recipe.seed,
         epochs_per_pass=per_pass,
     )
-    per_epoch = math.ceil(len(material.ids) / students.BATCH / per_pass)
     distiller.fit(
         batches,
         epochs=recipe.passes * per_pass,
         callbacks=[
             Backup(folder / "backup"),
-            EpochBar(progress, steps=steps, epoch_steps=per_epoch),
+            EpochBar(progress),
         ],
         verbose=0,
     )

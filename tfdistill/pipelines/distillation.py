@@ -1,8 +1,8 @@
 """`distill_text`: from labelled texts to a bundle, with the proof of what it is worth.
 
-    rows ─ words ─ material ─┬─ encoder ─────┐
-                             ├─ bag of words ┼─ the better one on held-out rows ─▶ bundle
-                             └─ control      ┘                 verdict, report
+rows ─ words ─ material ─┬─ encoder ─────┐
+├─ bag of words ┼─ the better one on held-out rows ─▶ bundle
+└─ control      ┘                 verdict, report
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -162,6 +161,7 @@ def distill_text(
             data, text=text, label=label, test=test, unlabeled=unlabeled, delimiter=delimiter,
             encoding=encoding, skip_bad_rows=skip_bad_rows, seed=base_seed, say=tell,
         )  # fmt: skip
+        run.start(base_seed)
         words, plan, sizes = _plan(
             rows, run, effort=effort, max_kb=max_kb, bits=bits, checkpoint=checkpoint, say=tell
         )
@@ -202,7 +202,7 @@ def distill_text(
 
 
 def _tell(stream: TextIO, line: str) -> None:
-    stream.write(f"{line}\n")
+    stream.write(f"tfdistill: {line}\n")
     stream.flush()
 
 
@@ -287,8 +287,9 @@ def _file_kb(sizes: EncoderSizes, folder: Path, *, bits: int, **shape: int) -> f
     rows = np.minimum(np.arange(shape["vocabulary_size"]), sizes.num_rows - 1)
     settings = dataclasses.asdict(sizes)
     del settings["num_rows"]
+    settings |= shape
     model = text_encoder(
-        dropout=0.0, pooling="mean_max", row_of_token=rows, seed=0, **settings, **shape
+        dropout=0.0, pooling="mean_max", row_of_token=rows.tolist(), seed=0, **settings
     )
     path = to_tflite(model, folder / "size.tflite", quantize="int4" if bits == 4 else "dynamic")
     found = path.stat().st_size / 1024
@@ -306,7 +307,7 @@ def _ship(
 ) -> Bundle:
     """Copies the bundle that ships to `bundle/` and the other one to `other_bundle/`."""
     about = {
-        "Data": f"{rows.name}: {len(rows.train):,} training texts and {len(rows.test):,} test texts",
+        "Data": f"{rows.name}: {len(rows.train):,} training and {len(rows.test):,} test texts",
         "License of the data": "that of the texts; whoever passes this on has to know it",
         "Teacher": f"{material.words.checkpoint.name}, {material.teacher_kind}",
         "Recipe": "distilled from the teacher's answers to the texts and varied copies of them",

@@ -91,8 +91,8 @@ def read_words(rows: TextRows, *, checkpoint: Path | None = None, sequence_lengt
     """
     folder = extract(MINILM) if checkpoint is None else Path(checkpoint)
     whole = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    common = [whole.id_to_token(number) for number in range(min(_COMMON, whole.get_vocab_size()))]
-    common = [word for word in common if word and word.isalpha() and len(word) > 1]
+    tokens = map(whole.id_to_token, range(min(_COMMON, whole.get_vocab_size())))
+    common = [word for word in tokens if word and word.isalpha() and len(word) > 1]
     texts = [*rows.train.texts, *rows.unlabeled]
     tokenizer, kept_ids = cut_vocabulary(whole, [*texts, *common], sequence_length=sequence_length)
     return Words(folder, whole, tokenizer, kept_ids, sequence_length)
@@ -225,7 +225,6 @@ class _TeacherStep:
         train, held = (
             (words.for_teacher(part.texts), part.targets) for part in (rows.train, rows.held_out)
         )
-        steps = -(-len(train[0]) // 32)
         _, scores = best_teacher(
             lambda: pretrained.load_backbone(words.checkpoint),
             train,
@@ -236,7 +235,7 @@ class _TeacherStep:
             folder=folder,
             seed=self.seed,
             epochs=max(1, epochs),
-            callbacks=[EpochBar(self.progress, steps=steps * epochs, epoch_steps=steps)],
+            callbacks=[EpochBar(self.progress)],
         )
         write_json(folder / "scores.json", scores)
 
@@ -286,7 +285,7 @@ class _CompileStep:
 
     def __call__(self, folder: Path) -> None:
         teacher, words = self.teacher(), self.words
-        begin, end = (words.whole.token_to_id(token) for token in ("[CLS]", "[SEP]"))
+        begin, *_, end = words.whole.encode("a").ids
         vectors = word_vectors(
             teacher.backbone, kept_ids=words.kept_ids, begin_id=begin, end_id=end
         )

@@ -70,24 +70,31 @@ class Progress:
 
 
 class EpochBar(keras.callbacks.Callback):
-    """Moves a `Progress` while a model trains.
+    """Moves a `Progress` while a model trains: the share of its epochs that are done.
 
     Args:
         progress: The bar.
-        steps: Number of steps of the whole training, as far as known.
-        epoch_steps: Steps of an epoch, for a training that goes on in a later one.
     """
 
-    def __init__(self, progress: Progress, *, steps: int, epoch_steps: int) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__()
-        self._progress, self._steps, self._per_epoch = progress, max(steps, 1), epoch_steps
-        self._first = 0
+        self._progress = progress
+        self._epoch, self._batch, self._steps = 0, 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes where the epoch begins."""
-        self._first = epoch * self._per_epoch
+        """Notes which epoch it is."""
+        self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Moves the bar, once in ten steps."""
-        if batch % 10 == 0:
-            self._progress.reach((self._first + batch + 1) / self._steps)
+        """Moves the bar, once in ten steps; the first epoch tells how many steps one has."""
+        self._batch = batch + 1
+        if batch % 10 == 0 and batch < self._steps:
+            self._move(self._epoch + batch / self._steps)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Moves the bar."""
+        self._steps = self._batch
+        self._move(epoch + 1)
+
+    def _move(self, epochs: float) -> None:
+        self._progress.reach(epochs / max(1, self.params.get("epochs") or 1))

@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ import keras
 import numpy as np
 
 from tfdistill.agents.agent import Agent, Prediction
-from tfdistill.pipelines import text_scores as scores
-from tfdistill.pipelines import text_students as students
+from tfdistill.pipelines import text_scores as scores, text_students as students
 from tfdistill.pipelines.candidates import Candidate
 from tfdistill.pipelines.material import Material, open_teacher
 from tfdistill.pipelines.progress import Progress
@@ -104,16 +104,17 @@ def prove(
     scorer = scores.Scorer(labels, teacher, len(names))
     control = _control(rows, material, recipe, sizes, run=run, progress=progress)
     with progress.part("bag of words on the labels"):
-        words = _words(rows, run)
+        words = _words(rows, run) if find_spec("sklearn") else None
     with progress.part("export and measure"):
         timing = _teacher_timing(rows, material, run)
         found: dict[str, np.ndarray] = {
-            "teacher_8bit": material.compiled(
-                material.words.for_student(rows.test.texts)
-            ).argmax(axis=-1),
+            "teacher_8bit": material.compiled(material.words.for_student(rows.test.texts)).argmax(
+                axis=-1
+            ),
             "control": control.argmax(axis=-1),
-            "bag_of_words_labels": words["test"],
         }
+        if words is not None:
+            found["bag_of_words_labels"] = words["test"]
         encoder = candidates["file"]
         found |= {name: logits.argmax(axis=-1) for name, logits in encoder.stages.items()}
         sure: dict[str, np.ndarray] = {}
@@ -124,20 +125,20 @@ def prove(
             "teacher_8bit", "control", "bag_of_words_labels", "bag_of_words_teacher",
             *encoder.stages, "file",
         ]  # fmt: skip
-        for name in order:
+        for name in filter(found.__contains__, order):
             row = scorer.row(name, found[name])
             if name in candidates:
                 row = scores.with_bundle(row, candidates[name], rows.test.texts)
             elif name in encoder.stages or name == "control":
                 row = scores.with_weights(row, encoder.model)
-            elif name == "bag_of_words_labels":
+            elif name == "bag_of_words_labels" and words is not None:
                 row = replace(row, **words["costs"])
             else:
                 row = scores.with_compiled(row, material.compiled)
             stages.append(row)
     bytes_of = {row.stage: row.bundle_bytes or row.size_bytes or 0 for row in stages}
     rivals = ["teacher_8bit", "control", "bag_of_words_labels", "bag_of_words_teacher", "file"]
-    rivals = [name for name in rivals if name != choice.name]
+    rivals = [name for name in rivals if name != choice.name and name in found]
     verdict = compare_with_rivals(
         labels,
         student=found[choice.name],
@@ -152,12 +153,22 @@ def prove(
         + ", ".join(f"{kind} {score:.4f}" for kind, score in material.teacher_scores.items())
         + ".",
         f"Expected calibration error of what ships: {error:.3f} on the test rows.",
+        *_without_words(words),
         *_against_teacher(stages, choice.name),
         "For Keras rows the size is that of the float32 weights. The bundle holds the tokenizer, "
         "too, and text to label includes it; the teacher's time is that of a float file without "
         "padding. Rivals are compared bundle to bundle. One seed.",
     ]
     return Proof(stages, verdict, found[choice.name], teacher, notes)
+
+
+def _without_words(words: object) -> list[str]:
+    if words is not None:
+        return []
+    return [
+        "The bag of words on the labels is missing: it needs scikit-learn, "
+        "`pip install 'tfdistill[demo]'`."
+    ]
 
 
 def _against_teacher(stages: Sequence[StageRow], name: str) -> list[str]:
@@ -243,9 +254,7 @@ def _words(rows: TextRows, run: RunFolder) -> dict[str, Any]:
 
 def _teacher_timing(rows: TextRows, material: Material, run: RunFolder) -> dict[str, Any]:
     def measure(folder: Path) -> None:
-        teacher = open_teacher(
-            material.teacher_kind, rows, material.words, material.teacher_folder
-        )
+        teacher = open_teacher(material.teacher_kind, rows, material.words, material.teacher_folder)
         path = folder / "teacher.tflite"
         read = scores.teacher_reader(teacher, material.words, rows.test.texts, path)
         median, high = scores.time_texts(read, rows.test.texts[:100])

@@ -47,10 +47,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 class RunFolder:
-    """Opens or starts the folder of a run.
+    """Opens the folder of a run; nothing is written before the first step.
 
     Args:
-        path: The folder; it is made if it is not there.
+        path: The folder; the first step makes it if it is not there.
         earlier: Folders of runs whose steps may serve.
 
     Raises:
@@ -74,9 +74,6 @@ class RunFolder:
                     f"`previous` must be an earlier run. Received: previous={str(one)!r}, where "
                     "there is none."
                 )
-        (self.path / "steps").mkdir(parents=True, exist_ok=True)
-        if not (self.path / _RUN).exists():
-            write_json(self.path / _RUN, {"kind": "run", "format": _FORMAT})
         self._used: set[str] = set()
 
     def step(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
@@ -108,10 +105,12 @@ class RunFolder:
             known = json.loads((run / _RUN).read_text(encoding="utf-8")).get("base_seed")
             if isinstance(known, int):
                 seed = known
-        write_json(
-            self.path / _RUN, {"kind": "run", "format": _FORMAT, "base_seed": seed}
-        )
         return seed
+
+    def start(self, seed: int) -> None:
+        """Makes the folder and writes down the seed of what all students share."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / _RUN, {"kind": "run", "format": _FORMAT, "base_seed": seed})
 
     def has(self, name: str, key: Mapping[str, Any]) -> bool:
         """Tells whether a step is finished, here or in an earlier run."""

@@ -205,4 +205,4 @@ def _tell_contradictions(
 def _name(data: Any) -> str:
     if isinstance(data, (str, os.PathLike)):
         return os.path.basename(os.fspath(data))
-    return type(data).__name__
+    return "texts and labels" if isinstance(data, (list, tuple)) else "data frame"

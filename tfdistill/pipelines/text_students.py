@@ -111,7 +111,7 @@ def start_student(
         num_classes=num_outputs,
         dropout=0.0,
         pooling="mean_max",
-        row_of_token=row_of_token,
+        row_of_token=row_of_token.tolist(),
         seed=seed,
         **shape,
     )
@@ -139,7 +139,11 @@ def distill_student(
         folder: Where backups are kept.
         progress: The bar.
     """
-    ids, steps, per_pass = material.ids, steps_of(material.ids, recipe.passes), backups_of(material.ids)
+    ids, steps, per_pass = (
+        material.ids,
+        steps_of(material.ids, recipe.passes),
+        backups_of(material.ids),
+    )
     keras.utils.set_random_seed(recipe.seed)
     plain = student if hasattr(student, "after_update") else any_length(student)
     distiller = Distiller(student=plain, teacher=material.cache)
@@ -154,11 +158,10 @@ def distill_student(
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
     batches = batches_of_like_length(windows, batch_size=BATCH, ids=INPUTS, seed=recipe.seed)
-    bar = EpochBar(progress, steps=steps, epoch_steps=math.ceil(len(ids) / BATCH / per_pass))
     distiller.fit(
         batches,
         epochs=recipe.passes * per_pass,
-        callbacks=[Backup(folder / "backup"), bar],
+        callbacks=[Backup(folder / "backup"), EpochBar(progress)],
         verbose=0,
     )
 
@@ -195,11 +198,10 @@ def train_control(
         ids, rows.train.targets,
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
-    bar = EpochBar(progress, steps=steps, epoch_steps=math.ceil(len(ids) / BATCH / per_pass))
     model.fit(
         batches_of_like_length(order.dataset(), batch_size=BATCH, seed=recipe.seed),
         epochs=epochs * per_pass,
-        callbacks=[order, Backup(folder / "backup"), bar],
+        callbacks=[order, Backup(folder / "backup"), EpochBar(progress)],
         verbose=0,
     )
 

@@ -143,9 +143,7 @@ def task_of(kind: str, cells: Sequence[Any]) -> TextTask:
         ('a', 'b')
     """
     if kind not in TASKS:
-        raise ValueError(
-            f"`task` must be 'auto' or one of {TASKS}. Received: task={kind!r}."
-        )
+        raise ValueError(f"`task` must be 'auto' or one of {TASKS}. Received: task={kind!r}.")
     if kind == "number":
         return TextTask(kind, ("number",))
     if kind == "class":

@@ -60,7 +60,7 @@ class EncoderSizes:
         Example:
             >>> sizes = EncoderSizes(2, 3, 4, 2, 5, num_layers=1)
             >>> sizes.parameters(sequence_length=6, num_classes=7)
-            252
+            258
         """
         hidden, inner = self.hidden_dim, self.intermediate_dim
         attention = 4 * (hidden * hidden + hidden)

@@ -1,4 +1,4 @@
-"""What a teacher knows of single words: where a student's table starts, and which words are near."""
+"""What a teacher knows of single words: where a student starts, and which words are near."""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ class NGrams:
         if f"={word}" in known:
             return True
         shortest, longest = self.characters
-        pieces = character_ngrams(word, shortest=shortest, longest=longest)
+        pieces = list(character_ngrams(word, shortest=shortest, longest=longest))
         return bool(pieces) and 2 * sum(piece in known for piece in pieces) >= len(pieces)
 
     def some_words(self) -> str:
