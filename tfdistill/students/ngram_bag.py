@@ -4,8 +4,10 @@ A text is the sum of the rows of its n-grams, divided by the root of their numbe
 
     logits = W · h + b,   h = Σᵢ table[idᵢ] / √n,   over the n ids that are not 0.
 
-Where a topic shows in single words this is as accurate as a small transformer, trains in a minute
-and answers in a hundredth of a millisecond. `tfdistill.agents.NGrams` makes the ids.
+Where single words tell a topic this is hard to beat. With 150 intents and 15,000 labels (CLINC150)
+a bag of 480 KB, n-grams included, is right on 93.0 % of the test texts, after 20 seconds of training
+and in 0.012 ms a text; a linear SVM on TF-IDF of all 64,442 words, pairs and pieces on 92.8 %.
+`tfdistill.agents.NGrams` makes the ids. A rate of 0.01 for Adam suits the table.
 
 References:
     Joulin et al. "Bag of Tricks for Efficient Text Classification", 2016.
@@ -40,8 +42,8 @@ __all__ = ["BagSize", "SumOfRows", "bag_of_words", "bag_of_words_for_size"]
 class SumOfRows(keras.layers.Layer):
     """Adds up `[B, L, D]` at the real ids and divides by √n: `[B, D]`, zeros for padding alone.
 
-    A mean would make the sum of many rows, most of which say nothing, as small as they are; the
-    plain sum grows with the length of the text, and the confidence with it.
+    On CLINC150, trained on 5,000 labels, √n came to 88.3 %, n to 88.0 and no divisor to 87.3; each
+    id once in place of as often as it occurs to 88.1.
     """
 
     def call(self, inputs: Any, is_token: Any) -> Any:
