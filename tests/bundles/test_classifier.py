@@ -216,9 +216,7 @@ def test_missing_parent_is_named(model: keras.Model, tokenizer: Tokenizer, tmp_p
 
 
 def test_tokenizer_of_another_kind_is_refused(model: keras.Model, tmp_path: Path):
-    with pytest.raises(
-        TypeError, match=r"tokenizers.Tokenizer. Received: tokenizer=.*\(method_descr"
-    ):
+    with pytest.raises(TypeError, match=r"agents.NGrams. Received: tokenizer=.*\(method_descr"):
         save_bundle(model, tmp_path / "b", tokenizer=str.split, labels=LABELS)  # type: ignore[arg-type]
 
 

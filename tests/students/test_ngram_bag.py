@@ -168,8 +168,8 @@ def test_bag_stays_under_its_limit_and_comes_near_it(
 
 
 def test_limit_without_room_is_refused():
-    with pytest.raises(ValueError, match="`max_kb` must leave room for 64 rows.*max_kb=7"):
-        bag_of_words_for_size(7, 10)
+    with pytest.raises(ValueError, match="`max_kb` must leave room for 128 rows.*max_kb=6"):
+        bag_of_words_for_size(6, 10)
 
 
 def test_unknown_kind_is_refused():
@@ -193,3 +193,17 @@ def test_sizes_out_of_range_are_refused(argument: str, value: Any):
 
     with pytest.raises(ValueError, match=f"`{argument}` must be"):
         bag_of_words(**{**sizes, argument: value})
+
+
+@pytest.mark.parametrize(
+    ("max_kb", "num_classes", "hidden_dim", "width"),
+    # √60,000 / 13 = 18.8, √240,000 / 13 = 37.7, √480,000 / 13 = 53.3; 2 · 3 and 2 · 10 classes.
+    [(60, 150, None, 16), (240, 150, None, 40), (480, 150, None, 56), (480, 3, None, 8),
+     (240, 10, None, 24), (480, 3, 16, 56)],
+)  # fmt: skip
+def test_width_follows_the_limit_and_the_classes(
+    max_kb: int, num_classes: int, hidden_dim: int | None, width: int
+):
+    size = bag_of_words_for_size(max_kb, num_classes, hidden_dim=hidden_dim)
+
+    assert size.embedding_dim == width

@@ -4,8 +4,10 @@ A text is the sum of the rows of its n-grams, divided by the root of their numbe
 
     logits = W · h + b,   h = Σᵢ table[idᵢ] / √n,   over the n ids that are not 0.
 
-Where a topic shows in single words this is as accurate as a small transformer, trains in a minute
-and answers in a hundredth of a millisecond. `tfdistill.agents.NGrams` makes the ids.
+Where single words tell a topic this is hard to beat. With 150 intents and 15,000 labels (CLINC150)
+a bag of 480 KB, n-grams included, is right on 93.0 % of the test texts, after 20 seconds of training
+and in 0.012 ms a text; a linear SVM on TF-IDF of all 64,442 words, pairs and pieces on 92.8 %.
+`tfdistill.agents.NGrams` makes the ids. A rate of 0.01 for Adam suits the table.
 
 References:
     Joulin et al. "Bag of Tricks for Efficient Text Classification", 2016.
@@ -15,6 +17,7 @@ References:
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +32,8 @@ from tfdistill.students.initialization import initial_values
 # Of a file: measured, rounded up. 8-bit kernels have a float scale and an int64 zero per output.
 _FRAME_BYTES, _BYTES_OF_OUTPUT, _BYTES_OF_SETTINGS = 5000, 16, 200
 _BYTES_OF_NGRAM = {"listed": 8, "hashed": 0}  # a listed one with its separator
-_FEWEST_ROWS = 64
+_FEWEST_ROWS = 128
+_LEAST_NUMBERS = 1024  # the converter leaves smaller kernels and tables in float
 
 __all__ = ["BagSize", "SumOfRows", "bag_of_words", "bag_of_words_for_size"]
 
@@ -38,8 +42,8 @@ __all__ = ["BagSize", "SumOfRows", "bag_of_words", "bag_of_words_for_size"]
 class SumOfRows(keras.layers.Layer):
     """Adds up `[B, L, D]` at the real ids and divides by √n: `[B, D]`, zeros for padding alone.
 
-    A mean would make the sum of many rows, most of which say nothing, as small as they are; the
-    plain sum grows with the length of the text, and the confidence with it.
+    On CLINC150, trained on 5,000 labels, √n came to 88.3 %, n to 88.0 and no divisor to 87.3; each
+    id once in place of as often as it occurs to 88.1.
     """
 
     def call(self, inputs: Any, is_token: Any) -> Any:
@@ -130,19 +134,33 @@ def bag_of_words_for_size(
     num_classes: int,
     *,
     kind: str = "listed",
-    embedding_dim: int = 64,
+    embedding_dim: int | None = None,
     hidden_dim: int | None = None,
 ) -> BagSize:
     """Finds the largest bag whose 8-bit file and n-grams together stay under a limit.
 
     A row costs D bytes in the model, and a listed n-gram some 8 in `tokenizer.json`; the classifier
-    and the file's frame come off first.
+    and the file's frame come off first. Many narrow rows or few wide ones? Accuracy on CLINC150,
+    n-grams listed by chi-square, 5,000 texts († 15,000) with their labels:
+
+    =======  =======  =====================================  =====
+    limit    classes  accuracy at width                      D
+    =======  =======  =====================================  =====
+    60 KB    150      16: 0.811, 32: 0.805                   16
+    120 KB   150      16: 0.842, 24: 0.867, 40: 0.864        24
+    480 KB   150      48: 0.925 †, 64: 0.927 †               56
+    60 KB    10       16: 0.943, 32: 0.929, 64: 0.888        16
+    240 KB   10       16: 0.956, 32: 0.957, 64: 0.949        24
+    =======  =======  =====================================  =====
+
+    So D is √bytes / 13, to a multiple of 8. More than twice the number of classes is never taken
+    without a hidden layer: C logits have no more than C directions.
 
     Args:
         max_kb: The limit for `model.tflite` and `tokenizer.json` in KB of 1,000 bytes.
         num_classes: Number of classes.
         kind: "listed" or "hashed", as `NGrams.kind`.
-        embedding_dim: D, width of a row.
+        embedding_dim: D, width of a row; None takes the D of above.
         hidden_dim: As in `bag_of_words`.
 
     Returns:
@@ -150,12 +168,12 @@ def bag_of_words_for_size(
 
     Raises:
         TypeError: If `max_kb` is not a number.
-        ValueError: If it leaves no room for 64 rows, or `kind` is unknown.
+        ValueError: If it leaves no room for 128 rows, or `kind` is unknown.
 
     Example:
         >>> size = bag_of_words_for_size(480, num_classes=150)
         >>> size
-        BagSize(num_rows=6427, embedding_dim=64, max_bytes=463000)
+        BagSize(num_rows=7250, embedding_dim=56, max_bytes=464200)
 
         With it, `NGrams.fit(texts, labels=labels, max_bytes=size.max_bytes,
         bytes_per_row=size.embedding_dim)` lists as many n-grams as there is room for.
@@ -163,6 +181,8 @@ def bag_of_words_for_size(
     hint = "A bag for 150 classes has some 480."
     limit = int(1000 * check_number(max_kb, argument="max_kb", interval="(0, inf)", hint=hint))
     check_int(num_classes, argument="num_classes", at_least=2)
+    if embedding_dim is None:
+        embedding_dim = _usual_width(limit, num_classes if hidden_dim is None else None)
     check_int(embedding_dim, argument="embedding_dim", at_least=1)
     if kind not in _BYTES_OF_NGRAM:
         raise ValueError(
@@ -171,14 +191,24 @@ def bag_of_words_for_size(
     widths = [embedding_dim, num_classes]
     if hidden_dim is not None:
         widths.insert(1, check_int(hidden_dim, argument="hidden_dim", at_least=1))
-    kernels = sum(inputs * outputs for inputs, outputs in itertools.pairwise(widths))
+    kernels = sum(_kernel_bytes(i * o) for i, o in itertools.pairwise(widths))
     # Biases and, for each output of a kernel, a scale are floats.
     max_bytes = limit - _FRAME_BYTES - kernels - _BYTES_OF_OUTPUT * sum(widths[1:])
     num_rows = (max_bytes - _BYTES_OF_SETTINGS) // (embedding_dim + _BYTES_OF_NGRAM[kind])
-    if num_rows < _FEWEST_ROWS:
+    fewest = max(_FEWEST_ROWS, math.ceil(_LEAST_NUMBERS / embedding_dim))
+    if num_rows < fewest:
         raise ValueError(
-            f"`max_kb` must leave room for {_FEWEST_ROWS} rows. Received: max_kb={max_kb!r} for "
+            f"`max_kb` must leave room for {fewest} rows. Received: max_kb={max_kb!r} for "
             f"{num_classes} classes at embedding_dim={embedding_dim}, room for "
             f"{max(0, num_rows)}. Raise it, or make the rows narrower."
         )
     return BagSize(num_rows, embedding_dim, max_bytes)
+
+
+def _kernel_bytes(numbers: int) -> int:
+    return numbers if numbers >= _LEAST_NUMBERS else 4 * numbers
+
+
+def _usual_width(limit: int, num_classes: int | None) -> int:
+    width = 8 * max(1, round(math.sqrt(limit) / (13 * 8)))
+    return width if num_classes is None else min(width, 8 * math.ceil(2 * num_classes / 8))

@@ -3,17 +3,14 @@
 The score of an n-gram is the number of texts that have it, or how unevenly those texts are spread
 over the classes, by chi-square. N-grams that occur in exactly the same texts tell those apart no
 better than one of them, so only one is listed: "transfer", and not "ransf" and "ansfe" as well.
-On 5,000 texts of CLINC150 with their labels, accuracy of `bag_of_words` at width 32:
+Accuracy of `bag_of_words` at width 32 on CLINC150, trained on 5,000 labels:
 
-==========  ==========  ==========  ===================  ===================
-rows        frequency   chi-square  frequency, one of    chi-square, one of
-                                    the same texts       the same texts
-==========  ==========  ==========  ===================  ===================
-3,000       0.854       0.846       0.865                0.871
-12,000      0.889       0.886       0.877 †              0.890
-==========  ==========  ==========  ===================  ===================
-
-† Trained without label smoothing, where frequency alone came to 0.883.
+======  =====================  ======================  =====================  ======================
+rows    all, by frequency      all, by chi-square      one, by frequency      one, by chi-square
+======  =====================  ======================  =====================  ======================
+3,000   0.854                  0.846                   0.865                  0.871
+12,000  0.889                  0.886                   0.890                  0.890
+======  =====================  ======================  =====================  ======================
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ mark between them that is part of none.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,9 +39,10 @@ def check_characters(characters: Any) -> tuple[int, int]:
             "`characters` must be two ints, the shortest and the longest n-gram. Received: "
             f"characters={characters!r}. (2, 5) is usual."
         ) from error
-    bounds = {"at_least": 1, "at_most": _LONGEST_CHARACTERS}
-    shortest = check_int(shortest, argument="characters[0]", **bounds)
-    return shortest, check_int(longest, argument="characters[1]", **bounds | {"at_least": shortest})
+    most = _LONGEST_CHARACTERS
+    shortest = check_int(shortest, argument="characters[0]", at_least=1, at_most=most)
+    longest = check_int(longest, argument="characters[1]", at_least=shortest, at_most=most)
+    return shortest, longest
 
 
 def check_vocabulary(
@@ -64,8 +66,7 @@ def check_vocabulary(
                 f"vocabulary[{index}]={ngram!r:.100}."
             )
     if len(set(vocabulary)) < len(vocabulary):
-        seen: set[str] = set()
-        twice = next(each for each in vocabulary if each in seen or seen.add(each))
+        twice, _ = Counter(vocabulary).most_common(1)[0]
         raise ValueError(f"`vocabulary` must list each n-gram once. Received: {twice!r} twice.")
     return tuple(vocabulary)
 
