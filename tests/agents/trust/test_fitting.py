@@ -135,7 +135,7 @@ def test_fit_confidence_puts_the_three_together(rng: np.random.Generator):
     found = fit_confidence(logits, labels, unknown_shares=shares, kept=0.9)
 
     assert found.temperature == fit_temperature(logits, labels)
-    assert found.usual_unknown_share == 0.2  # 397 of 400 have no more, which is above 99 %
+    assert found.usual_unknown_share == 0.2  # 300 of 400 have less, 397 no more
     rule = found.out_of_scope
     assert rule is not None and rule.score == "energy"
     scores = in_scope_score(

@@ -24,7 +24,7 @@ __all__ = ["fit_confidence", "fit_temperature", "scope_threshold"]
 _LOWEST, _HIGHEST = 0.01, 100.0
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _STEPS = 50  # each leaves 0.618 of the interval: 9.2 of log T shrink to 3e-10
-_USUAL = 0.99  # share of held-out texts of which no unknown word is held against the answer
+_USUAL = 0.95  # share of held-out texts of which no unknown word is held against the answer
 
 
 def fit_temperature(logits: Any, labels: Any) -> float:
@@ -141,7 +141,7 @@ def fit_confidence(
         logits: z of held-out texts of the classes, floats `[N, C]`, C at least 2.
         labels: Their classes, integers of shape `[N]` in [0, C).
         unknown_shares: For each the share of words that the tokenizer does not know, floats `[N]`
-            in [0, 1]; None takes 0. What 99 of 100 texts do not exceed is called usual.
+            in [0, 1]; None takes 0. What 95 of 100 texts do not exceed is called usual.
         out_of_scope_logits: z of texts of no class, floats `[M, C]`; None for no such texts. They
             choose score and threshold, and nothing else.
         out_of_scope_unknown_shares: As `unknown_shares`, for these.

@@ -7,7 +7,7 @@ tokenizer than is usual. `judge` puts them together for one text.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,11 +67,7 @@ def class_probabilities(
     References:
         Guo et al. "On Calibration of Modern Neural Networks". arXiv:1706.04599, 2017.
     """
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    known = powers / powers.sum(axis=-1, keepdims=True)
-    share = np.asarray(doubts, np.float64)[..., None]
-    return (1.0 - share) * known + share / known.shape[-1]
+    return _mixed(_powers(logits, temperature), np.asarray(doubts, np.float64))
 
 
 def in_scope_score(
@@ -128,25 +124,9 @@ def in_scope_score(
     """
     if score not in SCORES:
         raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}.")
-    if score in ("entropy", "probability"):
-        p = class_probabilities(logits, temperature=temperature, doubts=doubts)
-        # 0 · log 0 is 0.
-        return p.max(axis=-1) if score == "probability" else np.sum(p * _log(p), axis=-1)
-    scaled = np.asarray(logits, np.float64) / temperature
-    known = 1.0 - np.asarray(doubts, np.float64)
-    if score == "margin":
-        best = np.partition(scaled, -2, axis=-1)[..., -2:]
-        return known * (best[..., 1] - best[..., 0])
-    highest = scaled.max(axis=-1)
-    energy = highest + np.log(np.mean(np.exp(scaled - highest[..., None]), axis=-1))
-    if score == "energy":
-        return known * temperature * (energy - scaled.mean(axis=-1))
-    # Below 0 a doubt must not bring it nearer to 0.
-    return temperature * np.minimum(energy, known * energy)
-
-
-def _log(p: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(p, np.finfo(np.float64).tiny))
+    share = np.asarray(doubts, np.float64)
+    powers = _powers(logits, temperature)
+    return _scored(powers, _mixed(powers, share), share, score=score, temperature=temperature)
 
 
 def judge(
@@ -163,11 +143,63 @@ def judge(
         The probabilities, float64 `[C]`; the score, and whether the text is in scope, both None
         where the bundle has no rule for it.
     """
-    doubts = doubt(unknown_share, usual=confidence.usual_unknown_share)
-    scale: dict[str, Any] = {"temperature": confidence.temperature, "doubts": doubts}
-    probabilities = class_probabilities(logits, **scale)
+    temperature = confidence.temperature
+    share = doubt(unknown_share, usual=confidence.usual_unknown_share)
+    powers = _powers(logits, temperature)
+    probabilities = _mixed(powers, share)
     rule = confidence.out_of_scope
     if rule is None:
         return probabilities, None, None
-    score = float(in_scope_score(logits, score=rule.score, **scale))
+    scored = _scored(powers, probabilities, share, score=rule.score, temperature=temperature)
+    score = float(scored)
     return probabilities, score, score >= rule.threshold
+
+
+class _Powers(NamedTuple):
+    """What probabilities and scores have in common, so that one text needs it once.
+
+    Attributes:
+        below: z / T − max z / T, `[..., C]`.
+        highest: max z / T, `[..., 1]`.
+        values: exp(below).
+        sums: Σ exp(below), `[..., 1]`.
+    """
+
+    below: np.ndarray
+    highest: np.ndarray
+    values: np.ndarray
+    sums: np.ndarray
+
+
+def _powers(logits: np.ndarray, temperature: float) -> _Powers:
+    scaled = np.asarray(logits, np.float64) / temperature
+    highest = scaled.max(axis=-1, keepdims=True)
+    below = scaled - highest
+    values = np.exp(below)
+    return _Powers(below, highest, values, values.sum(axis=-1, keepdims=True))
+
+
+def _mixed(powers: _Powers, doubts: np.ndarray) -> np.ndarray:
+    known = powers.values / powers.sums
+    if not doubts.any():
+        return known
+    share = doubts[..., None]
+    return (1.0 - share) * known + share / known.shape[-1]
+
+
+def _scored(
+    powers: _Powers, p: np.ndarray, doubts: np.ndarray, *, score: str, temperature: float
+) -> np.ndarray:
+    if score == "probability":
+        return p.max(axis=-1)
+    if score == "entropy":  # 0 · log 0 is 0
+        return np.sum(p * np.log(np.maximum(p, np.finfo(np.float64).tiny)), axis=-1)
+    known = 1.0 - doubts
+    if score == "margin":
+        return known * np.abs(np.partition(powers.below, -2, axis=-1)[..., -2])
+    mean = np.log(powers.sums / p.shape[-1])[..., 0]  # log of the mean of exp(below)
+    if score == "energy":
+        return known * temperature * (mean - powers.below.mean(axis=-1))
+    energy = mean + powers.highest[..., 0]
+    # Below 0 a doubt must not bring it nearer to 0.
+    return temperature * np.minimum(energy, known * energy)
