@@ -128,7 +128,7 @@ def rule(**changes: Any) -> dict[str, Any]:
         ({**GOOD, "out_of_scope": []}, "`out_of_scope` must be an object with"),
         ({**GOOD, "out_of_scope": {}}, "`out_of_scope` must have exactly the parts"),
         (rule(more=0), "`out_of_scope` must have exactly the parts"),
-        (rule(score="entropy"), "`score` must be one of .*Received: score='entropy'"),
+        (rule(score="surprise"), "`score` must be one of .*Received: score='surprise'"),
         (rule(score=[]), r"`score` must be one of .*Received: score=\[\]"),
         (rule(threshold=float("inf")), "`threshold` must be a number in .*=inf"),
         (rule(threshold=None), "`threshold` must be a number in .*=None"),

@@ -22,7 +22,7 @@ def calibrate_bundle(
     labels: Sequence[str],
     *,
     out_of_scope_texts: Sequence[str] | None = None,
-    score: str = "energy",
+    score: str | None = None,
     kept: float = 0.95,
 ) -> Bundle:
     """Fits a bundle's confidence to held-out texts and writes it into the bundle.
@@ -34,8 +34,8 @@ def calibrate_bundle(
         bundle: A folder written by `tfdistill.save_bundle`; it is replaced as a whole.
         texts: Held-out texts of the classes: not those that the model was trained on.
         labels: The class of each text, by name.
-        out_of_scope_texts: Texts that belong to no class, if there are any; they help to choose
-            the threshold.
+        out_of_scope_texts: Texts that belong to no class, if there are any: a hundred are enough to
+            choose score and threshold by them.
         score: As in `fit_confidence`.
         kept: As in `fit_confidence`.
 

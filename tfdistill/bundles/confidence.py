@@ -14,7 +14,8 @@ from tfdistill.arguments import check_number
 
 __all__ = ["Confidence", "OutOfScope", "SCORES", "check_confidence"]
 
-SCORES = ("energy", "margin", "probability")
+# The first is the default; of equally good ones the earlier is taken.
+SCORES = ("energy", "entropy", "probability", "margin", "raw_energy")
 _TEMPERATURES = "[0.01, 100]"
 _THRESHOLDS = "[-1e6, 1e6]"
 
@@ -24,8 +25,8 @@ class OutOfScope:
     """When a text belongs to none of the classes: its score is below a threshold.
 
     Attributes:
-        score: Which score, one of "energy", "margin" and "probability"; see
-            `tfdistill.agents.in_scope_score`.
+        score: Which score, one of "energy", "entropy", "probability", "margin" and "raw_energy";
+            see `tfdistill.agents.in_scope_score`.
         threshold: The least score of a text that is in scope, a number in [-1e6, 1e6].
         in_scope_kept: Share of the held-out texts of the classes that reach it, in [0, 1].
 

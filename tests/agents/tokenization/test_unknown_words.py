@@ -35,6 +35,8 @@ def encoder() -> TextEncoder:
         ("qzxw oil", 0.5),
         ("oil [ rose", 0.0),  # the bracket is unknown, and no word
         ("oil ж", 0.5),
+        ("oil 1234", 0.0),  # unknown, and a number
+        ("1234", 1.0),  # nothing else
         ("??", 0.0),  # nothing but punctuation, and known
     ],
 )
@@ -84,6 +86,9 @@ def test_special_tokens_are_no_pieces_of_the_last_word():
 
     assert unknown_share("oil", [2, 7, 3], words, unknown_ids={1}, special_ids={2, 3}) == 0.0
     assert unknown_share("oil", [2, 7, 3], words, unknown_ids={1}) == 1.0
+    two = Words(first=[0, 2], starts=[0, 10], ends=[3, 14])
+    ids = [7, 3, 8]
+    assert unknown_share("oil [SEP] rose", ids, two, unknown_ids={1}, special_ids={3}) == 0.0
 
 
 def test_text_that_is_not_unicode_is_refused(encoder: TextEncoder):

@@ -135,7 +135,7 @@ def test_fit_confidence_puts_the_three_together(rng: np.random.Generator):
     found = fit_confidence(logits, labels, unknown_shares=shares, kept=0.9)
 
     assert found.temperature == fit_temperature(logits, labels)
-    assert found.usual_unknown_share == 0.2  # 397 of 400 have no more, which is above 99 %
+    assert found.usual_unknown_share == 0.2  # 300 of 400 have less, 397 no more
     rule = found.out_of_scope
     assert rule is not None and rule.score == "energy"
     scores = in_scope_score(
@@ -168,6 +168,19 @@ def test_texts_of_no_class_move_the_threshold_alone(rng: np.random.Generator):
     assert unread.out_of_scope.in_scope_kept == 1.0
 
 
+def test_texts_of_no_class_choose_the_score(rng: np.random.Generator):
+    # Two classes are far ahead of the third, by 4; of texts of no class one, by as much, but all
+    # logits lie lower by 3: only the raw energy sees that.
+    logits = np.tile([4.0, 4.0, 0.0], (40, 1)) + 0.1 * rng.normal(size=(40, 3))
+    lower = logits[:20] - 3.0
+    found = fit_confidence(logits, np.zeros(40, int), out_of_scope_logits=lower)
+    assert found.out_of_scope and found.out_of_scope.score == "raw_energy"
+
+    # Where every score parts them, it is the first of the table.
+    found = fit_confidence(logits, np.zeros(40, int), out_of_scope_logits=np.zeros((5, 3)))
+    assert found.out_of_scope and found.out_of_scope.score == "energy"
+
+
 GOOD: dict[str, Any] = {"logits": [[1.0, 0.0], [0.0, 1.0]], "labels": [0, 1]}
 
 
@@ -188,7 +201,7 @@ GOOD: dict[str, Any] = {"logits": [[1.0, 0.0], [0.0, 1.0]], "labels": [0, 1]}
             ValueError,
             "`out_of_scope_unknown_shares` must be 1 numbers",
         ),
-        ({"score": "entropy"}, ValueError, "`score` must be one of .*Received: score='entropy'"),
+        ({"score": "surprise"}, ValueError, "`score` must be one of .*Received: score='surprise'"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -9,6 +9,7 @@ import pytest
 from tfdistill.agents import class_probabilities, in_scope_score
 from tfdistill.agents.trust.scores import doubt, judge
 from tfdistill.bundles import Confidence, OutOfScope
+from tfdistill.bundles.confidence import SCORES
 
 
 def test_only_what_is_above_the_usual_share_is_doubted():
@@ -55,6 +56,9 @@ def test_no_confidence_passes_what_the_doubt_leaves_however_far_the_logits_lie_a
         ("margin", 2.0, math.log(2)),
         ("probability", 1.0, 4 / 6),
         ("probability", 2.0, 2 / 4),
+        # (4, 1, 1) / 6 and (2, 1, 1) / 4.
+        ("entropy", 1.0, 2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 6)),
+        ("entropy", 2.0, -1.5 * math.log(2)),
     ],
 )
 def test_scores_equal_hand_computed_values(score: str, temperature: float, wanted: float):
@@ -68,21 +72,50 @@ def test_scores_equal_hand_computed_values(score: str, temperature: float, wante
 
 
 @pytest.mark.parametrize(
-    ("score", "least"), [("energy", 0.0), ("margin", 0.0), ("probability", 0.25)]
+    ("score", "least"),
+    [("energy", 0.0), ("margin", 0.0), ("probability", 0.25), ("entropy", -math.log(4))],
 )
 def test_what_says_nothing_has_the_least_score(score: str, least: float):
     logits = np.array([3.0, 9.0, -2.0, 0.0])
     certain = float(in_scope_score(logits, score=score))
-    half = float(in_scope_score(logits, score=score, doubts=0.5))
 
     assert float(in_scope_score(np.full(4, 3.0), score=score)) == pytest.approx(least, abs=1e-12)
     assert float(in_scope_score(logits, score=score, doubts=1.0)) == pytest.approx(least)
-    assert half - least == pytest.approx((certain - least) / 2, abs=1e-12)
+    for doubts in (0.25, 0.5):
+        doubted = float(in_scope_score(logits, score=score, doubts=doubts))
+        assert least < doubted < certain
+        if score != "entropy":
+            wanted = least + (1 - doubts) * (certain - least)
+            assert doubted == pytest.approx(wanted, abs=1e-12)
+
+
+def test_raw_energy_asks_how_high_the_logits_lie():
+    two = math.log(2)
+    # Σ exp = 6 where three logits of 0 have 3.
+    logits = np.array([2 * two, 0.0, 0.0])
+    assert float(in_scope_score(logits, score="raw_energy")) == pytest.approx(two)
+    assert float(in_scope_score(logits - 1, score="raw_energy")) == pytest.approx(two - 1)
+    halved = in_scope_score(logits, score="raw_energy", temperature=2.0)
+    assert float(halved) == pytest.approx(2 * math.log(4 / 3))
+
+
+def test_a_doubt_never_raises_the_raw_energy():
+    logits = np.array([[3.0, 0.0], [-3.0, -9.0]])
+    plain = in_scope_score(logits, score="raw_energy")
+    doubted = in_scope_score(logits, score="raw_energy", doubts=0.5)
+
+    assert plain[0] > 0 > plain[1]
+    np.testing.assert_allclose(doubted, [plain[0] / 2, plain[1]], atol=1e-15)
+
+
+def test_entropy_of_a_certain_answer_is_0_and_not_a_number_less():
+    with np.errstate(all="raise", under="ignore"):
+        assert float(in_scope_score(np.array([0.0, 2000.0]), score="entropy")) == 0.0
 
 
 def test_scores_of_rows_are_those_of_each_row(rng: np.random.Generator):
     logits, doubts = rng.normal(size=(5, 7)), rng.random(5)
-    for score in ("energy", "margin", "probability"):
+    for score in SCORES:
         together = in_scope_score(logits, score=score, temperature=1.7, doubts=doubts)
         alone = [
             float(in_scope_score(row, score=score, temperature=1.7, doubts=d))
@@ -92,8 +125,8 @@ def test_scores_of_rows_are_those_of_each_row(rng: np.random.Generator):
 
 
 def test_unknown_score_is_refused():
-    with pytest.raises(ValueError, match="`score` must be one of .*Received: score='entropy'"):
-        in_scope_score(np.zeros(2), score="entropy")
+    with pytest.raises(ValueError, match="`score` must be one of .*Received: score='surprise'"):
+        in_scope_score(np.zeros(2), score="surprise")
 
 
 @pytest.mark.parametrize(("threshold", "inside"), [(0.75, True), (0.7501, False)])

@@ -144,9 +144,13 @@ class TextEncoder:
         Raises:
             UnusableTextError: If the text cannot be tokenized.
         """
-        ids, words = self._read(text)
         tokenized = self._tokenized(text)
-        if tokenized is not None:  # the last word may go on behind the cut
+        if tokenized is None:
+            ids, words = self._read(text)
+        elif len(tokenized.ids) <= self.sequence_length:
+            ids, words = tokenized.ids, tokenized.words
+        else:  # the last word may go on behind the cut
+            words = tokenized.first(self.sequence_length)[1]
             ids = tokenized.ids[: ([*tokenized.words.first, None])[len(words.first)]]
         return unknown_share(text, ids, words, unknown_ids=self._unknown, special_ids=self._special)
 

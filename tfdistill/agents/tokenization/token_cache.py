@@ -107,7 +107,9 @@ class TokenCache:
 
     def known(self, text: str) -> TokenizedText | None:
         """Returns what is known of a text, if it is a part of whole words of the last one."""
-        return None if self._last is None else self._last.part(text)
+        if self._last is None or self._last.text == text:
+            return self._last
+        return self._last.part(text)
 
     def read(self, text: str) -> TokenizedText | None:
         """Reads a text whole.

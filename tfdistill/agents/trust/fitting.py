@@ -17,13 +17,14 @@ import numpy as np
 from tfdistill.agents.trust.scores import doubt, in_scope_score
 from tfdistill.arguments import check_number
 from tfdistill.bundles.confidence import SCORES, Confidence, OutOfScope
+from tfdistill.reports.metrics import auroc
 
 __all__ = ["fit_confidence", "fit_temperature", "scope_threshold"]
 
 _LOWEST, _HIGHEST = 0.01, 100.0
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _STEPS = 50  # each leaves 0.618 of the interval: 9.2 of log T shrink to 3e-10
-_USUAL = 0.99  # share of held-out texts of which no unknown word is held against the answer
+_USUAL = 0.95  # share of held-out texts of which no unknown word is held against the answer
 
 
 def fit_temperature(logits: Any, labels: Any) -> float:
@@ -131,7 +132,7 @@ def fit_confidence(
     unknown_shares: Any = None,
     out_of_scope_logits: Any = None,
     out_of_scope_unknown_shares: Any = None,
-    score: str = "energy",
+    score: str | None = None,
     kept: float = 0.95,
 ) -> Confidence:
     """Fits temperature, usual share of unknown words and out-of-scope rule to held-out texts.
@@ -140,11 +141,12 @@ def fit_confidence(
         logits: z of held-out texts of the classes, floats `[N, C]`, C at least 2.
         labels: Their classes, integers of shape `[N]` in [0, C).
         unknown_shares: For each the share of words that the tokenizer does not know, floats `[N]`
-            in [0, 1]; None takes 0. What 99 of 100 texts do not exceed is called usual.
+            in [0, 1]; None takes 0. What 95 of 100 texts do not exceed is called usual.
         out_of_scope_logits: z of texts of no class, floats `[M, C]`; None for no such texts. They
-            move the threshold alone.
+            choose score and threshold, and nothing else.
         out_of_scope_unknown_shares: As `unknown_shares`, for these.
-        score: What tells texts of no class; see `in_scope_score`.
+        score: What tells texts of no class; see `in_scope_score`. None takes "energy", or with
+            `out_of_scope_logits` the score of the largest `tfdistill.reports.auroc` on all texts.
         kept: Share of the held-out texts that are in scope; see `scope_threshold`.
 
     Returns:
@@ -161,18 +163,18 @@ def fit_confidence(
         >>> round(found.out_of_scope.threshold * found.temperature, 6)     # 3 of 4 have z_1 - z_2
         3.0
     """
-    if score not in SCORES:
+    if score is not None and score not in SCORES:
         raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}.")
     rows = _checked_logits(logits, argument="logits")
     temperature = fit_temperature(rows, labels)
     shares = _checked_shares(unknown_shares, len(rows), argument="unknown_shares")
     usual = float(np.quantile(shares, _USUAL, method="inverted_cdf"))
 
-    def scored(z: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    def scored(kind: str, z: np.ndarray, unknown: np.ndarray) -> np.ndarray:
         doubts = doubt(unknown, usual=usual)
-        return in_scope_score(z, score=score, temperature=temperature, doubts=doubts)
+        return in_scope_score(z, score=kind, temperature=temperature, doubts=doubts)
 
-    own, others = scored(rows, shares), None
+    others: np.ndarray | None = None
     if out_of_scope_logits is not None:
         foreign = _checked_logits(
             out_of_scope_logits, argument="out_of_scope_logits", classes=rows.shape[1]
@@ -180,7 +182,16 @@ def fit_confidence(
         unknown = _checked_shares(
             out_of_scope_unknown_shares, len(foreign), argument="out_of_scope_unknown_shares"
         )
-        others = scored(foreign, unknown)
+        inside = np.arange(len(rows) + len(foreign)) < len(rows)
+
+        def area(kind: str) -> float:
+            both = [scored(kind, rows, shares), scored(kind, foreign, unknown)]
+            return auroc(np.concatenate(both), inside)
+
+        score = score or max(SCORES, key=area)
+        others = scored(score, foreign, unknown)
+    score = score or SCORES[0]
+    own = scored(score, rows, shares)
     threshold = scope_threshold(own, others, kept=kept)
     rule = OutOfScope(score, threshold, in_scope_kept=float(np.mean(own >= threshold)))
     return Confidence(temperature, usual_unknown_share=usual, out_of_scope=rule)
