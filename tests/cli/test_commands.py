@@ -262,41 +262,34 @@ def test_a_table_of_ones_own_becomes_a_bundle(minilm_folder, tmp_path: Path):
     sentence = lines[2].split("\t")[1]
     lines += ["Einzeln\t" + sentence, "", *(f"class {n}\tword{n} of its own" for n in range(200))]
     (tmp_path / "own.tsv").write_text("\n".join(lines), encoding="utf-8")
-    result = run(
-        "distill",
-        tmp_path / "own.tsv",
-        "--text",
-        "sentence",
-        "--label",
-        "kind",
-        "--out",
-        tmp_path / "run",
-        "--sequence-length",
-        12,
-        "--json",
-        "--epochs",
-        40,
-    )
+    arguments = ["distill", tmp_path / "own.tsv", "--text", "sentence", "--label", "kind"]
+    arguments += ["--out", tmp_path / "run", "--effort", "quick", "--max-kb", 100, "--json"]
+    result = run(*arguments)
 
     assert result.exit_code == 0, result.output
-    told = [line for line in result.stderr.splitlines() if line.startswith("tfdistill: row")]
+    told = [line for line in result.stderr.splitlines() if "has the label" in line]
     assert told == [
-        f"tfdistill: row 64 has the label 'Einzeln' for the text of row 2, which has "
+        "tfdistill: line 65 has the label 'Einzeln' for the text of line 3, which has "
         f"{lines[2].split(chr(9))[0]!r}: {sentence!r}"
     ]
     report = json.loads(result.stdout)
-    assert [pool["executor"] for pool in report["pool"]] == ["inline", "threads"]
-    assert "tfidf" not in {stage["stage"] for stage in report["stages"]}
+    stages = {stage["stage"]: stage for stage in report["stages"]}
+    assert {"teacher", "control", "bag_of_words_teacher", "file"} <= set(stages)
+    assert stages["file"]["size_bytes"] <= 100 * 1024
     (answer,) = Agent(tmp_path / "run" / "bundle").predict(["pizza and soup with bread"])
     assert answer.label == "Essen 🍕"
+
+    again = run(*arguments[:-1], "--require", "2")  # all steps are there; twice as good is too much
+    assert again.exit_code == 3, again.output
+    assert "the student keeps" in again.stderr and "2 is required" in again.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("text,label\nrain,wet\n,wet\n", "line 3"),
-        ("text,label\nrain,wet\nsnow,wet\n", "`labels` must be of two or more classes"),
-        ("text,label\nrain,wet\nsun,dry\n", "`texts` must hold two different texts of some class"),
+        ("text,label\nrain,wet\nsnow,wet\n", "`label` must be a column of two or more different"),
+        ("text,label\nrain,wet\nsun,dry\n", "`data` must have enough different texts for training"),
         ("sentence,label\nrain,wet\n", "'text'"),
     ],
 )

@@ -7,22 +7,23 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import tfdistill.pipelines.text_classification as pipeline
 from tfdistill.cli.application import main
-from tfdistill.datasets import TextData
+from tfdistill.pipelines import distillation
+from tfdistill.pipelines.text_rows import TextRows
 
 LINES = ["Text;Label", *(f"schöner Text {n};{'abc'[n % 3]}" for n in range(30)), ";a", "x;y;z"]
 
 
 @pytest.fixture
-def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[TextData]:
-    found: list[TextData] = []
+def handed_over(monkeypatch: pytest.MonkeyPatch) -> list[TextRows]:
+    """The rows that a run would begin with; it ends there."""
+    found: list[TextRows] = []
 
-    def stop(texts: TextData, **_: object) -> None:
-        found.append(texts)
+    def stop(rows: TextRows, *_: object, **__: object) -> None:
+        found.append(rows)
         raise ValueError("as far as this")
 
-    monkeypatch.setattr(pipeline, "run_demo", stop)
+    monkeypatch.setattr(distillation, "_plan", stop)
     return found
 
 
@@ -31,7 +32,7 @@ def distill(*arguments: object) -> Result:
 
 
 def test_distill_tells_what_it_found_out_about_the_table(
-    tmp_path: Path, handed_over: list[TextData]
+    tmp_path: Path, handed_over: list[TextRows]
 ):
     path = tmp_path / "a.csv"
     path.write_bytes("\n".join(LINES).encode("cp1252"))
@@ -45,9 +46,11 @@ def test_distill_tells_what_it_found_out_about_the_table(
         "tfdistill: encoding cp1252 guessed from the text",
         "tfdistill: column 'Text' taken for 'text'",
         "tfdistill: column 'Label' taken for 'label'",
+        "tfdistill: task: one of 3 classes (a, b, c)",
     ]
     assert result.stdout == ""
-    assert len(handed_over[0].train_texts) == 24
+    rows = handed_over[0]
+    assert (len(rows.train), len(rows.held_out), len(rows.test)) == (21, 3, 6)
 
 
 def test_distill_refuses_with_the_flag_that_mends(tmp_path: Path):
@@ -61,10 +64,10 @@ def test_distill_refuses_with_the_flag_that_mends(tmp_path: Path):
 
 
 def test_test_rows_with_labels_of_their_own_are_refused_or_left_out(
-    tmp_path: Path, handed_over: list[TextData]
+    tmp_path: Path, handed_over: list[TextRows]
 ):
     train, test = tmp_path / "train.csv", tmp_path / "test.csv"
-    train.write_text("text,label\na,x\nb,y\n")
+    train.write_text("text,label\n" + "".join(f"a{n},x\nb{n},y\n" for n in range(9)))
     test.write_text("text,label\nc,x\nd,z\n")
 
     refused = distill(train, "--test", test)
@@ -72,4 +75,4 @@ def test_test_rows_with_labels_of_their_own_are_refused_or_left_out(
     assert "Received: 'z'" in refused.stderr and not handed_over
     result = distill(train, "--test", test, "--skip-bad-rows")
     assert "1 bad row skipped: line 3" in result.stderr
-    assert handed_over[0].test_texts == ["c"]
+    assert handed_over[0].test.texts == ["c"]

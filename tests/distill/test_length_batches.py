@@ -87,3 +87,16 @@ def test_an_unknown_entry_and_an_empty_batch_are_refused():
         batches_of_like_length(windows, ids="tokens")
     with pytest.raises(ValueError, match="`batch_size` must be an int of at least 1"):
         batches_of_like_length(windows, batch_size=0)
+
+
+def test_the_number_of_batches_is_announced_where_the_rows_are_known():
+    ids, lengths = rows(300)
+    windows = tf.data.Dataset.from_tensor_slices((ids, lengths)).batch(128)
+    batches = batches_of_like_length(windows, batch_size=16, rows=300)
+    assert int(batches.cardinality()) == 19 == sum(1 for _ in batches)
+
+
+def test_rows_below_1_are_refused():
+    windows = tf.data.Dataset.from_tensors((tf.ones((2, 2), tf.int32), tf.ones(2)))
+    with pytest.raises(ValueError, match=re.escape("`rows` must be")):
+        batches_of_like_length(windows, rows=0)

@@ -7,6 +7,7 @@ one. `TeacherCache.dataset` has no such fault; this is the same for plain arrays
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,11 @@ class EpochRows(keras.callbacks.Callback):
         self._seed = seed
         self._epoch = 0
 
+    @property
+    def rows_per_epoch(self) -> int:
+        """Number of rows of each epoch."""
+        return math.ceil(len(self._x) / self._per_pass)
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Notes the epoch whose rows come next."""
         self._epoch = epoch
@@ -78,4 +84,6 @@ class EpochRows(keras.callbacks.Callback):
         signature = tuple(
             tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in (self._x, self._y)
         )
-        return tf.data.Dataset.from_generator(one_epoch, output_signature=signature).prefetch(2)
+        dataset = tf.data.Dataset.from_generator(one_epoch, output_signature=signature)
+        batches = math.ceil(self.rows_per_epoch / self._batch_size)
+        return dataset.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(2)

@@ -7,6 +7,7 @@ cut into batches leaves the order random enough and saves a third to a half of t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +20,12 @@ PADDING = 0
 
 
 def batches_of_like_length(
-    windows: tf.data.Dataset, *, batch_size: int = 64, ids: str | None = None, seed: int = 0
+    windows: tf.data.Dataset,
+    *,
+    batch_size: int = 64,
+    ids: str | None = None,
+    rows: int | None = None,
+    seed: int = 0,
 ) -> tf.data.Dataset:
     """Cuts large batches into small ones of like length, each as wide as its longest text.
 
@@ -34,6 +40,9 @@ def batches_of_like_length(
         batch_size: Texts of a batch, an int of at least 1. The last batch of a window may have
             fewer.
         ids: Name of the entry of `inputs` that holds the token ids; None if `inputs` are the ids.
+        rows: Number of rows of all windows, if each window but the last one is full and a multiple
+            of `batch_size`: so many batches are announced then, which `fit` needs to know where
+            epochs take turns. None announces nothing.
         seed: Seed of the order of the batches.
 
     Returns:
@@ -77,4 +86,8 @@ def batches_of_like_length(
         firsts = tf.random.experimental.stateless_shuffle(firsts, seed=(seed, 0))
         return tf.data.Dataset.from_tensor_slices(firsts).map(batch)
 
-    return windows.flat_map(cut).prefetch(tf.data.AUTOTUNE)
+    batches = windows.flat_map(cut)
+    if rows is not None:
+        count = math.ceil(check_int(rows, argument="rows", at_least=1) / batch_size)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+    return batches.prefetch(tf.data.AUTOTUNE)

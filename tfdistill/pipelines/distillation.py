@@ -158,8 +158,9 @@ def distill_text(
     with only_own_words() as stream:
         tell = say or functools.partial(_tell, stream)
         rows = read_rows(
-            data, text=text, label=label, test=test, unlabeled=unlabeled, delimiter=delimiter,
-            encoding=encoding, skip_bad_rows=skip_bad_rows, seed=base_seed, say=tell,
+            data, text=text, label=label, task="class", test=test, unlabeled=unlabeled,
+            delimiter=delimiter, encoding=encoding, skip_bad_rows=skip_bad_rows,
+            seed=base_seed, say=tell,
         )  # fmt: skip
         run.start(base_seed)
         words, plan, sizes = _plan(

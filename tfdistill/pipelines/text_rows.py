@@ -131,7 +131,10 @@ def read_rows(
         own = read(test, kind)
         _tell(own, say)
         if task == "class":
-            own = keep_known_labels(own, cells, label=label, skip_bad_rows=skip_bad_rows)
+            kept = keep_known_labels(own, cells, label=label, skip_bad_rows=skip_bad_rows)
+            if kept is not own:
+                say(f"with labels of the training rows alone: {kept.summary()}")
+            own = kept
         test_part = _part(known, own.columns[text], own.columns[label], None)
         apart = np.isin(np.array(texts, object), list(set(own.columns[text])))
         if apart.any():

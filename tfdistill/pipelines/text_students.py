@@ -157,7 +157,10 @@ def distill_student(
         ids, no_labels(len(ids), outputs, material.cache.num_classes),
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
-    batches = batches_of_like_length(windows, batch_size=BATCH, ids=INPUTS, seed=recipe.seed)
+    batches = batches_of_like_length(
+        windows, batch_size=BATCH, ids=INPUTS, rows=math.ceil(len(ids) / per_pass),
+        seed=recipe.seed,
+    )  # fmt: skip
     distiller.fit(
         batches,
         epochs=recipe.passes * per_pass,
@@ -199,7 +202,9 @@ def train_control(
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
     model.fit(
-        batches_of_like_length(order.dataset(), batch_size=BATCH, seed=recipe.seed),
+        batches_of_like_length(
+            order.dataset(), batch_size=BATCH, rows=order.rows_per_epoch, seed=recipe.seed
+        ),
         epochs=epochs * per_pass,
         callbacks=[order, Backup(folder / "backup"), EpochBar(progress)],
         verbose=0,

@@ -25,6 +25,11 @@ from .ngram_bag import (
     bag_of_words as bag_of_words,
     bag_of_words_for_size as bag_of_words_for_size,
 )
+from .sizes import (
+    EncoderSizes as EncoderSizes,
+    encoder_sizes as encoder_sizes,
+    fitting_sizes as fitting_sizes,
+)
 from .vocabulary import (
     cut_byte_bpe as cut_byte_bpe,
     cut_vocabulary as cut_vocabulary,

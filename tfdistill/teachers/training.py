@@ -269,7 +269,9 @@ def fine_tune(
         # The pooler of BERT reads the first token alone; the features are the mean of all.
         warnings.filterwarnings("ignore", "Gradients do not exist for variables .*pooled_dense")
         model.fit(
-            batches_of_like_length(rows.dataset(), batch_size=batch_size, seed=seed),
+            batches_of_like_length(
+                rows.dataset(), batch_size=batch_size, rows=rows.rows_per_epoch, seed=seed
+            ),
             epochs=epochs * max(1, per_pass),
             callbacks=[*going_on, rows, *callbacks],
             verbose=0,

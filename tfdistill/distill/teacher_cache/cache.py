@@ -282,9 +282,8 @@ class TeacherCache:
             orders, output_signature=tf.TensorSpec([None], tf.int64)
         ).flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
         dataset = rows.map(self._taking(parts)).map(self._to_batch)
-        if epochs_per_pass == 1:
-            batches = math.ceil(self.num_rows / batch_size)
-            dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+        batches = math.ceil(math.ceil(self.num_rows / epochs_per_pass) / batch_size)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
         return dataset.prefetch(2)
 
     def _taking(self, parts: dict[str, Any]) -> Callable[[tf.Tensor], dict[str, Any]]:

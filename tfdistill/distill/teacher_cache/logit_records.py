@@ -64,15 +64,17 @@ def rows_of_epoch(rows: int, *, seed: int | None, epoch: int, per_pass: int = 1)
         per_pass: Number of epochs in a pass, an int in [1, rows].
 
     Returns:
-        Row numbers, int64; those of the epochs of one pass are all rows, each once.
+        Row numbers, int64 `[⌈rows / per_pass⌉]`. Each epoch has as many, because Keras takes the
+        first one for the length of all; so up to `per_pass` rows of a pass come twice.
 
     Example:
         >>> [rows_of_epoch(5, seed=None, epoch=epoch, per_pass=2).tolist() for epoch in range(3)]
-        [[0, 1], [2, 3, 4], [0, 1]]
+        [[0, 1, 2], [3, 4, 0], [0, 1, 2]]
     """
     number, part = divmod(epoch, per_pass)
     order = np.arange(rows) if seed is None else epoch_order(rows, seed=seed, epoch=number)
-    return order[part * rows // per_pass : (part + 1) * rows // per_pass]
+    length = -(-rows // per_pass)
+    return np.take(order, np.arange(part * length, (part + 1) * length), mode="wrap")
 
 
 def dense_logits(
