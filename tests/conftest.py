@@ -23,16 +23,40 @@ from tfdistill import datasets  # noqa: E402
 SEED = 20240501
 CHECKOUT = Path(__file__).resolve().parents[1]
 _DOWNLOADING_FIXTURES = {"minilm_folder", "r8"}
+# Of several processes one would be left alone with what is long and begins late.
+_LONG = (
+    "tests/test_notebooks.py",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets xdist hand out groups in the order of collection, and not those of many tests first."""
+    config.option.loadscopereorder = False
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that may download; keeps files, and all tests that start Ray, in one process."""
+    """Marks tests that may download; says which go to one process: a file's, and all with Ray.
+
+    A test that names its group itself keeps it. In several processes long groups come first.
+    """
     for item in items:
         if _DOWNLOADING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
-        uses_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else item.nodeid.split("::")[0]))
+        file = item.nodeid.split("::")[0]
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(file))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    file = item.nodeid.split("::")[0]
+    if item.get_closest_marker("ray") is not None:
+        return -1
+    return _LONG.index(file) if file in _LONG else len(_LONG)
 
 
 @pytest.fixture(autouse=True)
