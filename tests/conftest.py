@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -24,14 +25,23 @@ SEED = 20240501
 CHECKOUT = Path(__file__).resolve().parents[1]
 _DOWNLOADING_FIXTURES = {"minilm_folder", "r8"}
 # Of several processes one would be left alone with what is long and begins late.
-_LONG = (
-    "tests/test_notebooks.py",
-)
+_LONG = ("tests/test_notebooks.py",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets xdist hand out groups in the order of collection, and not those of many tests first."""
+    """Gives a whole group to one process with `-n` alone too, in the order of collection.
+
+    Fixtures of a file are then made once. xdist would begin with the groups of the most tests.
+    """
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
     config.option.loadscopereorder = False
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of each later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
