@@ -24,8 +24,6 @@ from tfdistill import datasets  # noqa: E402
 SEED = 20240501
 CHECKOUT = Path(__file__).resolve().parents[1]
 _DOWNLOADING_FIXTURES = {"minilm_folder", "r8"}
-# Of several processes one would be left alone with what is long and begins late.
-_LONG = ("tests/test_notebooks.py",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,10 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(item: pytest.Item) -> int:
-    file = item.nodeid.split("::")[0]
+    # What is long and begins late leaves the other processes without work.
     if item.get_closest_marker("ray") is not None:
-        return -1
-    return _LONG.index(file) if file in _LONG else len(_LONG)
+        return 0
+    return 1 if item.nodeid.startswith("tests/test_notebooks.py") else 2
 
 
 @pytest.fixture(autouse=True)

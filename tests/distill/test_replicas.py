@@ -53,9 +53,9 @@ def plain_history() -> dict[str, list[float]]:
 @pytest.mark.parametrize(
     ("student", "teacher"),
     [
-        ("float32", "mixed_bfloat16"),
+        pytest.param("float32", "mixed_bfloat16", marks=pytest.mark.slow),
         ("mixed_bfloat16", "float32"),
-        ("mixed_float16", "float32"),
+        pytest.param("mixed_float16", "float32", marks=pytest.mark.slow),
         ("mixed_float16", "mixed_bfloat16"),
     ],
 )

@@ -135,7 +135,7 @@ def test_what_was_trained_is_found_again(trained):
     )
 
 
-@pytest.mark.parametrize("outputs", ["sigmoid", "linear"])
+@pytest.mark.parametrize("outputs", ["sigmoid", pytest.param("linear", marks=pytest.mark.slow)])
 def test_other_outputs_train_with_their_own_loss(outputs: str):
     labels = [np.eye(3, dtype="float32")[rows[1]] for rows in (TRAIN, HELD_OUT)]
     train, held_out = (TRAIN[0], labels[0]), (HELD_OUT[0], labels[1])
