@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import sys
@@ -25,14 +26,45 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _DOWNLOADING_FIXTURES = {"minilm_folder", "r8"}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives a whole group to one process with `-n` alone too, in the order of collection.
+
+    Fixtures of a file are then made once. xdist would begin with the groups of the most tests.
+    """
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported out of each later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that may download; keeps files, and all tests that start Ray, in one process."""
+    """Marks tests that may download; says which go to one process: a file's, and all with Ray.
+
+    A test that names its group itself keeps it. In several processes long groups come first.
+    """
     for item in items:
         if _DOWNLOADING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
-        uses_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else item.nodeid.split("::")[0]))
+        file = item.nodeid.split("::")[0]
+        if item.get_closest_marker("ray") is not None:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(file))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    # What is long and begins late leaves the other processes without work.
+    if item.get_closest_marker("ray") is not None:
+        return 0
+    return 1 if item.nodeid.startswith("tests/test_notebooks.py") else 2
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from nbmake.nb_run import NotebookRun
+from shared_fixtures import language_models
 
 import tfdistill
 from tfdistill import datasets
+
+tensors = language_models.tensors
+write_gguf = language_models.write_gguf
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((CHECKOUT / "notebooks").glob("[0-9]*.py"))
@@ -29,48 +34,109 @@ PROCESSOR_S = 100
 LONGER_S = {"07_language_model": 300}  # three minutes: it asks a teacher of 107 M parameters
 
 # What makes a notebook short without changing its road: each text on the left, which it has once,
-# becomes the text on the right. Its last cell, the claims, is left out: they hold for all of it.
+# becomes the text on the right. A few steps take less time than the trace of one, so they are made
+# eagerly. Its last cell, the claims, is left out: they hold for all of it.
 REDUCED = {
     "01_distil_to_tflite": {
-        "[:1000]": "[:160]",
-        "[:300]": "[:40]",
-        "epochs=20,": "epochs=3,",
+        "Adam(falling), loss=": "Adam(falling), run_eagerly=True, loss=",
+        "Adam(falling), alpha=0.1, temperature=2.0)": (
+            "Adam(falling), alpha=0.1, temperature=2.0)\ndistiller.run_eagerly = True"
+        ),
+        "Adam(1e-3), alpha=0.1, temperature=2.0)": (
+            "Adam(1e-3), alpha=0.1, temperature=2.0)\ndistiller.run_eagerly = True"
+        ),
+        "LENGTH = 32 ": "LENGTH = 12 ",
+        "[:1000]": "[:96]",
+        "[:300]": "[:24]",
+        "[:15]": "[:4]",
+        "epochs=20,": "epochs=2,",
         "EPOCHS, BATCH = 6, 64": "EPOCHS, BATCH = 1, 64",
+        "fit(batches, epochs=2,": "fit(batches, epochs=1,",
     },
     "02_distiller": {
-        "[:800]": "[:128]",
-        "[:300]": "[:40]",
-        "np.arange(200)": "np.arange(64)",
-        "epochs=20,": "epochs=3,",
-        "range(400)": "range(20)",
+        "falling_adam(), loss=": "falling_adam(), run_eagerly=True, loss=",
+        "\nmonitor =": "\ndistiller.run_eagerly = True\nmonitor =",
+        "    return distiller": "    distiller.run_eagerly = True\n    return distiller",
+        "resumed_history =": "resumed.run_eagerly = True\nresumed_history =",
+        "LENGTH = 32 ": "LENGTH = 12 ",
+        "[:800]": "[:64]",
+        "[:300]": "[:24]",
+        "np.arange(200)": "np.arange(48)",
+        "epochs=20,": "epochs=2,",
+        "range(400)": "range(10)",
+        "== 40:": "== 2:",
+        "EPOCHS, BATCH = 8, 64": "EPOCHS, BATCH = 5, 64",
     },
     "03_compress": {
+        "Adam(2e-3), loss=": "Adam(2e-3), run_eagerly=True, loss=",
+        "alpha=0.0, temperature=2.0)": (
+            "alpha=0.0, temperature=2.0)\n    distiller.run_eagerly = True"
+        ),
+        "= 0, 24, 64": "= 0, 8, 64",
         "[:1600]": "[:256]",
-        "[:400]": "[:64]",
+        "[:400]": "[:32]",
+        "vocab_size=3000": "vocab_size=300",
+        "intermediate_dim=128": "intermediate_dim=64",
+        "keep=64": "keep=32",
         "epochs=5,": "epochs=1,",
         "ROUNDS = 3": "ROUNDS = 1",
+        "[0.0, 0.5, 0.9]": "[0.0, 0.9]",
+        "x_train[:64]": "x_train[:8]",
+        '{"prune": (0.5, 0.9), "cluster": (16,), "quantize": (8, 4)}': '{"quantize": (8,)}',
     },
-    "04_export_and_prove": {"[:1600]": "[:256]", "[:400]": "[:64]", "epochs=5,": "epochs=1,"},
-    "05_agents_on_ray": {"[:600]": "[:100]", "epochs=2,": "epochs=1,"},
+    "04_export_and_prove": {
+        "Adam(2e-3), loss=": "Adam(2e-3), run_eagerly=True, loss=",
+        "SEED, LENGTH = 0, 24": "SEED, LENGTH = 0, 8",
+        "[:1600]": "[:128]",
+        "[:400]": "[:32]",
+        "vocab_size=3000": "vocab_size=300",
+        "num_layers=2": "num_layers=1",
+        "hidden_dim=64": "hidden_dim=32",
+        "epochs=5,": "epochs=1,",
+        '("dynamic", BLUE), ("int8", ORANGE), ("int4", GREEN)': '("int8", ORANGE)',
+        "(1, 8, 32)": "(1, 8)",
+    },
+    "05_agents_on_ray": {
+        "(from_logits=True)": "(from_logits=True), run_eagerly=True",
+        "LENGTH = 48": "LENGTH = 8",
+        "[:600]": "[:100]",
+        "epochs=2,": "epochs=1, steps_per_epoch=2,",
+        "range(2)": "range(1)",
+    },
     "06_budget_q_learning": {
         "steps=4000": "steps=400",
+        "max_tokens=3000": "max_tokens=300",
+        "(25, 100, 3000)": "(25, 100, 300)",
         "epochs=12,": "epochs=1,",
         "count = 1500": "count = 300",
         "budgets=(0.25, 0.5, 1.0)": "budgets=(0.5,)",
         "steps=6000": "steps=600",
     },
-    "07_language_model": {
-        "size=2048": "size=512",
-        "[:200]": "[:30]",
-        "[:120]": "[:16]",
-        "[:60]": "[:20]",
-        "[:16]": "[:4]",
+    "07_language_model": {  # the teacher is `small_gguf`
+        'Path(td.datasets.extract(td.datasets.SMOLLM2)).rglob("*.gguf")': 'Path().glob("*.gguf")',
+        "size=2048": "size=258",
+        "length=64, separator=0)[:120]": "length=16, separator=0)[:16]",
+        "length=64, separator=0)[:16]": "length=16, separator=0)[:4]",
+        "[:200]": "[:12]",
+        "[:60]": "[:8]",
+        "keep=4,": "keep=1,",
+        "keep=512": "keep=32",
+        "keep=6,": "keep=2,",
         "steps = 160": "steps = 10",
+        "steps_per_epoch=10": "steps_per_epoch=2",
+        "num_tokens=24": "num_tokens=4",
+        "max_new_tokens=24": "max_new_tokens=4",
     },
 }
 
 Notebook = nbformat.NotebookNode
 pairs = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+# Each in a group of its own, which any process may take.
+apart = pytest.mark.parametrize(
+    "source",
+    [pytest.param(each, marks=pytest.mark.xdist_group(each.stem)) for each in SOURCES],
+    ids=[source.stem for source in SOURCES],
+)
 
 
 def published(source: Path) -> Notebook:
@@ -223,12 +289,17 @@ def reduced(source: Path) -> Notebook:
     return notebook
 
 
-@pytest.mark.usefixtures("minilm_folder", "r8")
-@pairs
+@pytest.fixture
+def small_gguf(tensors: dict[str, np.ndarray], write_gguf: Callable[..., Path]) -> Path:
+    """A Llama of two layers, in the folder where the notebook runs."""
+    return write_gguf(tensors)
+
+
+@pytest.mark.usefixtures("minilm_folder", "r8", "small_gguf")
+@apart
 def test_the_notebook_runs_on_reduced_data(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    skip_without_its_files(source)
     path = tmp_path / source.with_suffix(".ipynb").name
     nbformat.write(reduced(source), path)
 
@@ -247,7 +318,7 @@ def skip_without_its_files(source: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("minilm_folder", "r8")
-@pairs
+@apart
 def test_the_notebook_runs_in_its_time_and_its_claims_hold(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ):

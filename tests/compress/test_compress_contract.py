@@ -115,15 +115,22 @@ TECHNIQUES = {
     ),
 }
 
-# Every technique on this one, which has a table, attention and a Dense layer, and the joint
-# recipe on every kind; the rest takes minutes.
-QUICK = ("attention",)
-KINDS = (*QUICK, "sequential", "tied", "subclassed", "nested", "convolution", "convolution_2d",
-         "twice", "text_encoder", "keras_hub")  # fmt: skip
+KINDS = ("sequential", "attention", "tied", "subclassed", "nested", "convolution",
+         "convolution_2d", "twice", "text_encoder", "keras_hub")  # fmt: skip
+# Every technique on the first kind, the basic ones on the second, which has a table and attention,
+# and the joint recipe on these; the rest takes minutes.
+BASIC = ("prune", "quantize", "cluster")
+JOINT = ("attention", "tied", "subclassed", "convolution")
+
+
+def is_quick(technique: str, kind: str) -> bool:
+    if technique == "joint":
+        return kind in JOINT
+    return kind == "sequential" or (kind == "attention" and technique in BASIC)
+
+
 PAIRS = [
-    pytest.param(
-        technique, kind, marks=[] if kind in QUICK or technique == "joint" else pytest.mark.slow
-    )
+    pytest.param(technique, kind, marks=[] if is_quick(technique, kind) else pytest.mark.slow)
     for technique in TECHNIQUES
     for kind in KINDS
 ]

@@ -145,7 +145,15 @@ def with_noise(plain: keras.Model) -> keras.Model:
     return copy
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alone",
+        "amid all",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in list(RECIPES)[1:4]),
+        pytest.param("before pruning", marks=pytest.mark.slow),
+    ],
+)
 def test_it_trains_in_a_recipe_and_holds_in_model_and_file(name: str, tmp_path: Path):
     compressed, losses = fitted(RECIPES[name])
     assert losses[-1] < 0.8 * losses[0]

@@ -71,7 +71,7 @@ def fit(made: td.Distiller, first: int, last: int) -> dict:
 FEATURE = td.FeatureLoss(teacher="hidden", student="hidden", loss="hidden_mse", weight=0.3)
 
 
-@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("compress", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_saved_distiller_goes_on_to_the_last_bit(compress: bool, tmp_path: Path):
     def made() -> td.Distiller:
         student = net()

@@ -5,11 +5,13 @@ The runs that are killed are processes of their own; they import this file for `
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -101,6 +103,12 @@ def train(kind: str, folder: Path, *, die_at: int | None = None, kill: bool = Fa
     return [np.asarray(variable) for variable in state], history
 
 
+@functools.cache
+def undisturbed(kind: str):
+    with tempfile.TemporaryDirectory() as folder:
+        return train(kind, Path(folder))
+
+
 def killed(call: str) -> None:
     """Runs a call of this file in a process that is going to kill itself."""
     code = (
@@ -119,12 +127,12 @@ def same(one, other, *, tail: int) -> None:
     assert one[1] == {name: values[-tail:] for name, values in other[1].items()}
 
 
-@pytest.mark.parametrize("kind", ["arrays", "cache"])
+@pytest.mark.parametrize("kind", ["arrays", pytest.param("cache", marks=pytest.mark.slow)])
 def test_a_fit_that_was_killed_ends_as_an_undisturbed_one(kind: str, tmp_path: Path):
     killed(f"train({kind!r}, Path({str(tmp_path / 'killed')!r}), die_at=2, kill=True)")
     metadata = json.loads((tmp_path / "killed/backup/training_metadata.json").read_text())
     assert metadata["epoch"] == 2
-    resumed, whole = train(kind, tmp_path / "killed"), train(kind, tmp_path / "whole")
+    resumed, whole = train(kind, tmp_path / "killed"), undisturbed(kind)
     # Weights, batch statistics, dropout seeds, projectors, alpha, and Adam's moments and step.
     same(resumed, whole, tail=EPOCHS - 2)
 
@@ -149,7 +157,7 @@ def test_a_killed_build_and_a_killed_fit_end_as_undisturbed_ones(tmp_path: Path)
 def test_a_run_that_forgets_its_dropout_seeds_would_be_noticed(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tfdistill.introspection.seed_state.seed_states", lambda model: [])
     train("arrays", tmp_path / "broken", die_at=2)
-    resumed, whole = train("arrays", tmp_path / "broken"), train("arrays", tmp_path / "whole")
+    resumed, whole = train("arrays", tmp_path / "broken"), undisturbed("arrays")
     differences = [np.abs(a - b).max() for a, b in zip(resumed[0], whole[0], strict=True)]
     assert max(differences) > 1e-4
 

@@ -33,7 +33,9 @@ def lone_constant(tensors: list, shape: tuple[int, ...]) -> tuple[np.ndarray, np
 # What is in the file
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k == "bert" else ()) for k in KINDS]
+)
 def test_a_float_file_answers_as_the_model(
     kind: str, request: Any, tmp_path: Path, rng: np.random.Generator, example_inputs: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,14 +102,19 @@ def write_gguf(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> Tokenizer:
+@functools.cache
+def bytes_tokenizer() -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate([*LETTERS, "<|end|>"])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|end|>"])
     return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    return bytes_tokenizer()
 
 
 def build(seed: int) -> keras.Model:
@@ -121,21 +127,31 @@ def build(seed: int) -> keras.Model:
     return model
 
 
+@functools.cache  # a fixture is made anew for each folder that imports it
+def model_of(seed: int) -> keras.Model:
+    return build(seed)
+
+
 @pytest.fixture(scope="session")
 def model() -> keras.Model:
-    return build(0)
+    return model_of(0)
 
 
-@pytest.fixture(scope="session")
-def bundles(model, tokenizer, tmp_path_factory) -> tuple[Path, Path]:
+@functools.cache
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("language")
     paths = folder / "one", folder / "other"
-    for path, each in zip(paths, (model, build(1)), strict=True):
+    for path, each in zip(paths, (model_of(0), model_of(1)), strict=True):
         save_language_bundle(
-            each, path, tokenizer=tokenizer, context_length=24, prefill_lengths=[8],
+            each, path, tokenizer=bytes_tokenizer(), context_length=24, prefill_lengths=[8],
             quantize=None, eos_ids=[256], max_new_tokens=5,
         )  # fmt: skip
     return paths
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory) -> tuple[Path, Path]:
+    return written(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,13 @@ import keras
 import numpy as np
 import pytest
 
-from tfdistill.teachers import CutPadding, best_teacher, fine_tune, train_head
+from tfdistill.teachers import (
+    CutPadding,
+    TrainedTeacher,
+    best_teacher,
+    fine_tune,
+    train_head,
+)
 from tfdistill.teachers.training import loss_of, score_of
 
 WORDS = 30
@@ -73,8 +79,12 @@ def test_fine_tuning_moves_the_backbone_and_fits_what_a_head_alone_does_not():
     assert teacher.score > 0.9
 
 
-def test_the_teacher_of_one_length_and_of_any_length_agree():
-    teacher = train_head(load_backbone(), TRAIN, HELD_OUT, num_outputs=3, epochs=1)
+@pytest.fixture(scope="module")
+def teacher() -> TrainedTeacher:
+    return train_head(load_backbone(), TRAIN, HELD_OUT, num_outputs=3, epochs=1)
+
+
+def test_the_teacher_of_one_length_and_of_any_length_agree(teacher: TrainedTeacher):
     any_length, ten = teacher.model(), teacher.model(sequence_length=10)
 
     logits = any_length.predict(HELD_OUT[0], verbose=0)
@@ -84,8 +94,7 @@ def test_the_teacher_of_one_length_and_of_any_length_agree():
     assert teacher.score == score_of("softmax", HELD_OUT[1], logits)
 
 
-def test_ids_of_a_cut_vocabulary_reach_the_same_rows():
-    teacher = train_head(load_backbone(), TRAIN, HELD_OUT, num_outputs=3, epochs=1)
+def test_ids_of_a_cut_vocabulary_reach_the_same_rows(teacher: TrainedTeacher):
     kept_ids = np.concatenate([[0], np.arange(2, WORDS)]).astype("int32")  # without token 1
     cut = np.searchsorted(kept_ids, HELD_OUT[0]).astype("int32")
 
@@ -96,22 +105,28 @@ def test_ids_of_a_cut_vocabulary_reach_the_same_rows():
     )
 
 
-def test_the_better_kind_on_held_out_texts_is_picked():
-    best, scores = best_teacher(
-        load_backbone, TRAIN, HELD_OUT, num_outputs=3, epochs=8, batch_size=16, learning_rate=3e-3
-    )
+BOTH = {"num_outputs": 3, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, TrainedTeacher, dict[str, float]]:
+    folder = tmp_path_factory.mktemp("teachers")
+    return folder, *best_teacher(load_backbone, TRAIN, HELD_OUT, folder=folder, **BOTH)
+
+
+def test_the_better_kind_on_held_out_texts_is_picked(trained):
+    _, best, scores = trained
 
     assert set(scores) == {"frozen", "fine-tuned"}
     assert best.score == max(scores.values())
     assert best.kind == max(scores, key=scores.get)
 
 
-def test_what_was_trained_is_found_again(tmp_path: Path):
-    arguments = {"num_outputs": 3, "epochs": 2, "folder": tmp_path}
-    first, scores = best_teacher(load_backbone, TRAIN, HELD_OUT, **arguments)
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.weights.h5")}
+def test_what_was_trained_is_found_again(trained):
+    folder, first, scores = trained
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.weights.h5")}
 
-    again, same = best_teacher(load_backbone, TRAIN, HELD_OUT, **arguments)
+    again, same = best_teacher(load_backbone, TRAIN, HELD_OUT, folder=folder, **BOTH)
 
     assert len(times) == 2 and same == scores and again.kind == first.kind
     assert {path: path.stat().st_mtime_ns for path in times} == times
@@ -120,7 +135,7 @@ def test_what_was_trained_is_found_again(tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("outputs", ["sigmoid", "linear"])
+@pytest.mark.parametrize("outputs", ["sigmoid", pytest.param("linear", marks=pytest.mark.slow)])
 def test_other_outputs_train_with_their_own_loss(outputs: str):
     labels = [np.eye(3, dtype="float32")[rows[1]] for rows in (TRAIN, HELD_OUT)]
     train, held_out = (TRAIN[0], labels[0]), (HELD_OUT[0], labels[1])

@@ -31,6 +31,7 @@ from tfdistill.introspection.backend import check_model
 from tfdistill.introspection.clone import copy_model
 from tfdistill.introspection.layer_pairs import paired_variables
 from tfdistill.introspection.layer_paths import StudentWrapper
+from tfdistill.introspection.optimizer_state import build_optimizer
 from tfdistill.introspection.seed_state import load_seeds, save_seeds
 from tfdistill.introspection.weights import Target, find_targets, select
 
@@ -235,6 +236,7 @@ class Compressed(StudentWrapper, keras.Model):
 
     def fit(self, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, and reapplies the masks at each epoch's end."""
+        build_optimizer(self, self.trainable_weights)
         return super().fit(*args, callbacks=with_masks_reapplied(callbacks, self), **kwargs)
 
     def save_own_variables(self, store: Any) -> None:

@@ -40,6 +40,7 @@ from tfdistill.distill.teacher import (
 from tfdistill.distill.teacher_cache.cache import TeacherCache
 from tfdistill.introspection.backend import check_model, refuse_probabilities
 from tfdistill.introspection.hooks import Parts
+from tfdistill.introspection.optimizer_state import build_optimizer
 
 __all__ = ["Distiller"]
 
@@ -181,6 +182,7 @@ class Distiller(Resumable):
         self._check_labels(super().fit, args, kwargs)
         if isinstance(self.student, Compressed):
             callbacks = with_masks_reapplied(callbacks, self.student)
+        build_optimizer(self, self._trained())
         with with_clear_errors(callbacks, teacher=self._teacher.teacher) as extended:
             return super().fit(*args, callbacks=extended, **kwargs)
 
@@ -205,12 +207,15 @@ class Distiller(Resumable):
             student = self._run_student(x, training=True)
             loss = self._weighted_loss(x, y, sample_weight, teacher, student)
             scaled = self.optimizer.scale_loss(loss)
-        variables = [*self.student.trainable_variables, *self._features.trainable_variables]
+        variables = self._trained()
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if isinstance(self.student, Compressed):
             self.student.after_update()
         return self.compute_metrics(x, y, student[0], sample_weight=sample_weight)
+
+    def _trained(self) -> list[keras.Variable]:
+        return [*self.student.trainable_variables, *self._features.trainable_variables]
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Measures one batch with the same terms as `train_step`."""

@@ -199,6 +199,7 @@ def test_a_team_that_was_saved_with_a_writer_of_the_old_name_still_opens(team_fo
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_ray_workers_of_a_team_write_the_same(team_folder):
     texts = ["oil", "crude oil"]
     expected = [result.values for result in open_team(team_folder).predict(texts)]

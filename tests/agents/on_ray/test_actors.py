@@ -42,6 +42,7 @@ def test_worker_process_loads_no_tensorflow(ray_session: Any, agent: Any):
     assert HEAVY & set(loaded) == set()
 
 
+@pytest.mark.slow
 def test_more_agents_than_cores_fit(ray_session: Any, bundle: Path):
     count = int(ray_session.cluster_resources()["CPU"]) + 2
     agents = [RayAgent.remote(bundle) for _ in range(count)]

@@ -141,6 +141,7 @@ def test_a_pool_on_threads_decides_as_the_team_does_and_counts(deployed: Path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_pool_in_ray_decides_as_the_team_does(ray_session: object, deployed: Path):
     assert calls_of(deployed, "ray") == calls_of(deployed, "threads")
 

@@ -243,6 +243,7 @@ def with_outlier_units(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -
     return model
 
 
+@pytest.mark.slow
 def test_training_on_rounded_activations_makes_a_better_static_int8_file(rng, tmp_path):
     x = rng.normal(size=(1500, 8)).astype("float32")
     y = (np.maximum(x @ rng.normal(size=(8, 24)), 0) @ rng.normal(size=(24, 4))).argmax(-1)

@@ -57,7 +57,9 @@ def stored(path: Path) -> list[TFLiteWeight]:
 
 
 @needs_quantizer
-@pytest.mark.parametrize(("bits", "quantize"), [(4, "int4"), (8, "dynamic")])
+@pytest.mark.parametrize(
+    ("bits", "quantize"), [(4, "int4"), pytest.param(8, "dynamic", marks=pytest.mark.slow)]
+)
 def test_the_levels_in_the_file_are_those_that_were_trained(
     small_encoder: Encoder, bits: int, quantize: str, ids: np.ndarray, tmp_path: Path
 ) -> None:
@@ -125,7 +127,9 @@ def test_zeros_and_shared_values_survive_in_4_bits(
 
 
 @needs_quantizer
-@pytest.mark.parametrize("kind", ["bert", "subclassed", "convolution"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("bert", marks=pytest.mark.slow), "subclassed", "convolution"]
+)
 def test_models_of_other_kinds_run_in_4_bits(
     kind: str, request: Any, tmp_path: Path, rng: np.random.Generator, example_inputs: Any
 ) -> None:
@@ -232,9 +236,10 @@ def test_a_model_that_was_not_trained_for_4_bits_is_told_apart(
 
 @needs_quantizer
 def test_nothing_is_printed_on_the_way(
-    small_encoder: Encoder, tmp_path: Path, encoder_file: Path, capfd: pytest.CaptureFixture
+    tmp_path: Path, encoder_file: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    td.to_tflite(small_encoder(), tmp_path / "model.tflite", quantize="int4")
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32)])
+    td.to_tflite(model, tmp_path / "model.tflite", quantize="int4")
 
     assert capfd.readouterr() == ("", "")
 

@@ -78,11 +78,11 @@ def test_batch_sizes_are_signatures_that_share_every_weight(
     team: dict[str, keras.Model], rows: np.ndarray, tmp_path: Path
 ) -> None:
     model = team["all"]
-    path = to_tflite(model, tmp_path / "sizes.tflite", quantize="dynamic", batch_sizes=(1, 8, 32))
+    path = to_tflite(model, tmp_path / "sizes.tflite", quantize="dynamic", batch_sizes=(1, 8))
     one = to_tflite(model, tmp_path / "one.tflite", quantize="dynamic")
     file = Interpreter(path)
 
-    sizes = {"serving_default": 1, "serving_default_8": 8, "serving_default_32": 32}
+    sizes = {"serving_default": 1, "serving_default_8": 8}
     shapes = {name: each.inputs["ids"].shape for name, each in file.signatures.items()}
     assert shapes == {name: (size, LENGTH) for name, size in sizes.items()}
     assert numbers_in(path) == numbers_in(one)
@@ -90,14 +90,13 @@ def test_batch_sizes_are_signatures_that_share_every_weight(
         np.concatenate(
             [
                 file.run({"ids": rows[at : at + size]}, signature=name)["intent"]
-                for at in range(0, 32, size)
+                for at in range(0, 16, size)
             ]
         )
         for name, size in sizes.items()
     ]
     # Every row of an activation has its own 8-bit grid, so the company does not matter.
     np.testing.assert_allclose(answers[1], answers[0], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(answers[2], answers[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_sizes", [None, "dynamic"])
