@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 # Two threads at most, one beside other test processes, so that timings and the machine's other
 # users are not disturbed; levels 0 and 1 of TensorFlow's log are start-up notes.
@@ -27,44 +29,59 @@ _DOWNLOADING_FIXTURES = {"minilm_folder", "r8"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Gives a whole group to one process with `-n` alone too, in the order of collection.
-
-    Fixtures of a file are then made once. xdist would begin with the groups of the most tests.
-    """
-    if getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
+    """Lets xdist hand out groups in the order of collection, not the ones of most tests first."""
     config.option.loadscopereorder = False
 
 
-def pytest_collection_finish() -> None:
-    """Leaves what was imported out of each later garbage collection."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives a group of tests to one process, so that its fixtures are made once.
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that may download; says which go to one process: a file's, and all with Ray.
-
-    A test that names its group itself keeps it. In several processes long groups come first.
+    xdist 3.8 cannot: it puts the group of a mark into an attribute that pytest 9 does not read.
     """
+    if config.getvalue("dist") not in ("load", "loadgroup"):
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByGroup(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """Returns the test's file, "ray" for all files that start Ray, and a notebook by itself."""
+    file = nodeid.split("::")[0]
+    return nodeid if "test_the_notebook_runs" in nodeid else _group_of_file(file)
+
+
+@functools.cache
+def _group_of_file(file: str) -> str:
+    path = CHECKOUT / file
+    starts_ray = path.is_file() and "pytest.mark.ray" in path.read_text(encoding="utf-8")
+    return "ray" if starts_ray else file
+
+
+def pytest_collection_finish() -> None:
+    """Makes garbage collections, an eighth of the processor time, rarer and smaller."""
+    gc.collect()
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(10_000, 10, 10)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests that may download; in several processes long groups come first."""
     for item in items:
         if _DOWNLOADING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
-        file = item.nodeid.split("::")[0]
-        if item.get_closest_marker("ray") is not None:
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        elif item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(file))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=_place)
+        items.sort(key=lambda item: _place(_group(item.nodeid)))
 
 
-def _place(item: pytest.Item) -> int:
+def _place(group: str) -> int:
     # What is long and begins late leaves the other processes without work.
-    if item.get_closest_marker("ray") is not None:
-        return 0
-    return 1 if item.nodeid.startswith("tests/test_notebooks.py") else 2
+    return 0 if group == "ray" else 1 if "test_the_notebook_runs" in group else 2
 
 
 @pytest.fixture(autouse=True)

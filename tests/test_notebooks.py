@@ -131,12 +131,6 @@ REDUCED = {
 
 Notebook = nbformat.NotebookNode
 pairs = pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
-# Each in a group of its own, which any process may take.
-apart = pytest.mark.parametrize(
-    "source",
-    [pytest.param(each, marks=pytest.mark.xdist_group(each.stem)) for each in SOURCES],
-    ids=[source.stem for source in SOURCES],
-)
 
 
 def published(source: Path) -> Notebook:
@@ -296,7 +290,7 @@ def small_gguf(tensors: dict[str, np.ndarray], write_gguf: Callable[..., Path]) 
 
 
 @pytest.mark.usefixtures("minilm_folder", "r8", "small_gguf")
-@apart
+@pairs
 def test_the_notebook_runs_on_reduced_data(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -318,7 +312,7 @@ def skip_without_its_files(source: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("minilm_folder", "r8")
-@apart
+@pairs
 def test_the_notebook_runs_in_its_time_and_its_claims_hold(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -21,6 +21,7 @@ HIDDEN, HEADS, KEY_VALUE, UNITS, LAYERS = 32, 4, 2, 64, 2
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 TOKENS = ["<|end|>", *LETTERS, "oi", "oil", "Ġoil"]
 MERGES = ["o i", "oi l", "Ġ oil"]
+WRITTEN: list[tuple[Path, Path]] = []  # the bundles, once they are there
 
 
 def llama_tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -137,9 +138,7 @@ def model() -> keras.Model:
     return model_of(0)
 
 
-@functools.cache
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("language")
+def written(folder: Path) -> tuple[Path, Path]:
     paths = folder / "one", folder / "other"
     for path, each in zip(paths, (model_of(0), model_of(1)), strict=True):
         save_language_bundle(
@@ -151,7 +150,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory) -> tuple[Path, Path]:
-    return written(tmp_path_factory)
+    if not WRITTEN:
+        WRITTEN.append(written(tmp_path_factory.mktemp("language")))
+    return WRITTEN[0]
 
 
 @pytest.fixture(scope="session")
