@@ -2,10 +2,9 @@
 
     python benchmarks/compress_clinc150.py --data FOLDER
 
-FOLDER holds `data_full.json` of CLINC150 (Larson et al. 2019). Teacher, texts, answers and the
-small students are those of `clinc150.py --sizes small --kinds distilled`, from its folder
-(`--distilled`). Each row is kept under `--folder`, so the script can be stopped at any moment and
-started again.
+FOLDER holds `data_full.json` of CLINC150 (Larson et al. 2019). Teacher, texts, answers and students
+are those of `clinc150.py --max-kb 480`, from its folder (`--distilled`). Each row is kept under
+`--folder`, so the script can be stopped at any moment and started again.
 
 All rows of a seed begin with that seed's student and train on the teacher's answers while it is
 compressed; "trained on" is the student that does so without any compression. Accuracy is that of
@@ -25,14 +24,15 @@ from typing import Any
 import clinc150
 import keras
 import numpy as np
-from clinc150_teacher import best_teacher
-from clinc150_texts import LENGTH, Intents, augment, load, word_vectors
 
 import tfdistill as td
 from tfdistill.compress import Cluster, Prune, Quantize, WeightState, verify_compression
-from tfdistill.students import at_length
+from tfdistill.distill import batches_of_like_length, muon
+from tfdistill.distill.teacher_cache.logit_records import INPUTS
+from tfdistill.pipelines import TextRun
+from tfdistill.students import at_length, text_encoder
 
-BATCH, TEMPERATURE, RATE = 64, 2.0, 1e-3
+BATCH, WINDOW, TEMPERATURE, RATE = 64, 64, 2.0, 1e-3
 BLOCKS = 4
 DOWNLOAD = 150 * 1024  # what a file may weigh after gzip in the joint rows
 
@@ -85,9 +85,22 @@ def with_blocks(*, groups: int) -> Row:
     """A student of four blocks, each of which starts as a copy of the given one's first."""
 
     def make(student: keras.Model, steps: int, data: Texts) -> keras.Model:
-        sizes = clinc150.SIZES["small"] | {"num_layers": BLOCKS, "groups": groups}
-        deep = clinc150.start(sizes, 0, data.intents, data.vectors)
         given = {layer.name: layer for layer in student.layers}
+        deep = text_encoder(
+            vocabulary_size=len(data.run.material.words.kept_ids),
+            sequence_length=data.run.material.words.sequence_length,
+            num_classes=data.run.material.cache.num_classes,
+            embedding_dim=given["token_embedding"].output_dim,
+            hidden_dim=given["logits"].kernel.shape[0] // 2,
+            num_heads=2,
+            intermediate_dim=128,
+            num_layers=BLOCKS,
+            groups=groups,
+            dropout=0.0,
+            pooling="mean_max",
+            row_of_token=given["token_rows"].kept_ids,
+            seed=0,
+        )
         for layer in deep.layers:
             layer.set_weights(given.get(layer.name, given["encoder_0"]).get_weights())
         return at_length(deep, None)
@@ -132,9 +145,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    data = texts(options)
+    first: TextRun | None = None
     for seed in options.seeds:
-        student = keras.models.load_model(options.distilled / student_of(seed))
+        run = clinc150.distilled(
+            options.data, options.distilled / f"thorough_480_{seed}",
+            effort="thorough", max_kb=480, seed=seed, previous=first,
+        )  # fmt: skip
+        first = first or run
+        data, student = Texts(run, *tested(options.data, run)), run.student
         for name in options.only:
             path, row = options.folder / f"{_slug(name)}_{seed}.json", ROWS[name]
             if path.exists():
@@ -157,45 +175,33 @@ class Texts:
     """What the rows train and are tested on.
 
     Attributes:
-        intents: The texts of CLINC150.
-        vectors: What the teacher knows of each word.
-        ids: Training texts, int32 `[N, LENGTH]`.
-        labels: Their labels; nothing is learned from them.
-        cache: The teacher's answers to them.
+        run: Texts, copies and the teacher's answers.
+        test_ids: Ids of the test texts, int32 `[M, L]`.
+        test_labels: Their classes, int32 `[M]`.
     """
 
-    intents: Intents
-    vectors: np.ndarray
-    ids: np.ndarray
-    labels: np.ndarray
-    cache: td.TeacherCache
+    run: TextRun
+    test_ids: np.ndarray
+    test_labels: np.ndarray
 
 
-def texts(options: argparse.Namespace) -> Texts:
-    """Opens the texts and answers of `clinc150.py`."""
-    intents = load(options.data)
-    teacher = best_teacher(intents, options.distilled)
-    vectors = word_vectors(teacher.features, intents)
-    ids, labels = augment(intents, vectors, copies=clinc150.COPIES)
-    cache = clinc150.answered(teacher, ids, options.distilled)
-    return Texts(intents, vectors, ids, labels, cache)
-
-
-def student_of(seed: int) -> str:
-    """Names the file of a seed's small student."""
-    name = clinc150.student_file("small", "distilled", seed, clinc150.COPIES)
-    return f"{Path(name).stem}.keras"
+def tested(data: Path, run: TextRun) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ids and classes of the test texts."""
+    _, (texts, labels) = clinc150.read_intents(data)
+    number = {name: index for index, name in enumerate(run.bundle.labels)}
+    ids = run.material.words.for_student(texts)
+    return ids, np.array([number[label] for label in labels], np.int32)
 
 
 def distill(model: keras.Model, data: Texts, *, steps: int, rate: float, seed: int) -> None:
     """Trains on the teacher's answers alone, for so many steps."""
     keras.utils.set_random_seed(seed)
-    distiller = td.Distiller(student=model, teacher=data.cache)
-    distiller.compile(clinc150.muon(rate, steps), alpha=0.0, temperature=TEMPERATURE)
-    windows = data.cache.dataset(
-        data.ids, data.labels, batch_size=BATCH * clinc150.WINDOW, seed=seed
-    )
-    batches = clinc150.like_length(windows.repeat(), seed=seed)
+    ids, cache = data.run.material.ids, data.run.material.cache
+    distiller = td.Distiller(student=model, teacher=cache)
+    distiller.compile(muon(rate, steps=steps), alpha=0.0, temperature=TEMPERATURE)
+    labels = np.zeros(len(ids), np.int32)  # nothing is learned from them
+    windows = cache.dataset(ids, labels, batch_size=BATCH * WINDOW, seed=seed)
+    batches = batches_of_like_length(windows.repeat(), batch_size=BATCH, ids=INPUTS, seed=seed)
     distiller.fit(batches, epochs=1, steps_per_epoch=steps, verbose=2)
 
 
@@ -203,11 +209,11 @@ def measured(
     model: keras.Model, path: Path, data: Texts, *, quantize: str
 ) -> dict[str, float | int]:
     """Exports a model and measures the file on the test texts."""
-    fixed = at_length(td.strip(model), LENGTH)
+    fixed = at_length(td.strip(model), data.test_ids.shape[1])
     td.to_tflite(fixed, path, quantize=quantize)
     if isinstance(model, td.Compressed):
         verify_compression(model, path)
-    report = td.compare(fixed, path, data.intents.ids["test"], data.intents.labels["test"])
+    report = td.compare(fixed, path, data.test_ids, data.test_labels)
     costs, found = td.measure(path), td.survey(path)
     return {
         "accuracy": report.file_accuracy,

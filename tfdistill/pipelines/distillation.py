@@ -61,7 +61,7 @@ class TextRun:
         choice: Which student ships, and why.
         student_path: The encoder as a `.keras` file; `student` opens it.
         teacher_kind: "frozen" or "fine-tuned", whichever was better on the held-out rows.
-        teacher_path: The compiled teacher, for `tfdistill.teachers.CompiledTeacher`.
+        material: Texts and copies as ids, the teacher in 8 bits and its answers, for experiments.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class TextRun:
     choice: Shipped
     student_path: Path
     teacher_kind: str
-    teacher_path: Path
+    material: Material
 
     @cached_property
     def student(self) -> keras.Model:
@@ -198,7 +198,7 @@ def distill_text(
         choice=choice,
         student_path=candidates["file"].model_path,
         teacher_kind=material.teacher_kind,
-        teacher_path=material.compiled.path,
+        material=material,
     )
 
 
