@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tfdistill.cli.application import main
 from tfdistill.pipelines import distillation
-from tfdistill.pipelines.text_rows import TextRows
+from tfdistill.pipelines.texts.rows import TextRows
 
 LINES = ["Text;Label", *(f"schöner Text {n};{'abc'[n % 3]}" for n in range(30)), ";a", "x;y;z"]
 

@@ -317,6 +317,22 @@ def test_a_kill_at_any_moment_leaves_one_whole_folder(tmp_path: Path):
     assert os.listdir(tmp_path) == ["note"]
 
 
+def test_an_old_folder_whose_files_were_all_removed_goes_and_one_with_a_file_stays(tmp_path: Path):
+    target = tmp_path / "note"
+    write(target, "old")
+    program = (
+        "import sys; from pathlib import Path; from tfdistill.files.atomic import temporary_beside\n"
+        "for _ in range(2): temporary_beside(Path(sys.argv[1]), role='old').mkdir()"
+    )
+    root = str(Path(folders.__file__).parents[2])
+    command = [sys.executable, "-c", program, str(target)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": root})
+    empty, kept = sorted(path for path in tmp_path.iterdir() if path != target)
+    (kept / "mine.txt").write_text("mine")
+    write(target, "new")
+    assert not empty.exists() and (kept / "mine.txt").read_text() == "mine"
+
+
 def test_a_scratch_folder_is_gone_afterwards_and_its_killed_like_with_the_next(tmp_path: Path):
     killed(tmp_path / "a", "writing")
     assert len(os.listdir(tmp_path)) == 1

@@ -310,6 +310,8 @@ def _sweep(target: Path, replaces: Sequence[OwnFiles]) -> None:
             _remove(left, _removable(left, own))
         elif left in unfinished:
             shutil.rmtree(left, ignore_errors=True)
+        else:  # killed when all of its files were removed: what is empty goes, and no file
+            _remove(left, [])
 
 
 def _own_files(folder: Path, replaces: Sequence[OwnFiles]) -> Sequence[str] | None:

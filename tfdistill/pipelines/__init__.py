@@ -1,14 +1,21 @@
 """What one command does from beginning to end.
 
-The case that people really have: few labels, much text. A pretrained teacher learns from the few
-labels, a tiny student learns from the teacher on all of the text, and every step says what it
-cost and what it gained, beside the controls that could prove it pointless.
+`distill_text` makes a tiny classifier of labelled texts and says whether it won: a pretrained
+teacher learns the labels, students learn from its answers, the cheapest rivals stand beside them.
 
+    distillation.py   the order of it all: `distill_text`
+    texts/            its parts: rows, teacher, copies, students, rivals, the proof
+    run_folder.py     steps that are done once and found again
+    progress.py       one bar
+    silence.py        nothing else on the terminal
+
+The demo has few labels and much text, and shows the way with fewer parts:
+
+    text_classification.py   the order of it all: `run_demo`
     data.py                  texts as token ids, and which of them keep their label
     training.py              teacher, control, student, compression
     agents.py                the file as agents, and how fast each way of running them is
     evaluation.py            one row of the results table for each stage
-    text_classification.py   the order of it all
 """
 
 import lazy_loader

@@ -27,15 +27,15 @@ from tfdistill.bundles.bundle import BUNDLES, Bundle, open_bundle
 from tfdistill.bundles.model_card import describe_bundle
 from tfdistill.export.tflite import to_tflite
 from tfdistill.files.folder import replacing_folder
-from tfdistill.pipelines.candidates import Candidate, bag_candidate, encoder_candidate
-from tfdistill.pipelines.effort import EFFORTS, Plan, plan_run
-from tfdistill.pipelines.material import Material, Words, make_material, read_words
 from tfdistill.pipelines.progress import Progress
-from tfdistill.pipelines.proof import Proof, choose, prove
 from tfdistill.pipelines.run_folder import RunFolder, write_json
 from tfdistill.pipelines.silence import only_own_words
-from tfdistill.pipelines.text_rows import TextRows, read_rows
-from tfdistill.pipelines.text_students import StudentRecipe
+from tfdistill.pipelines.texts.candidates import Candidate, bag_candidate, encoder_candidate
+from tfdistill.pipelines.texts.effort import EFFORTS, Plan, plan_run
+from tfdistill.pipelines.texts.material import Material, Words, make_material, read_words
+from tfdistill.pipelines.texts.proof import Proof, choose, prove
+from tfdistill.pipelines.texts.rows import TextRows, read_rows
+from tfdistill.pipelines.texts.students import StudentRecipe
 from tfdistill.reports.confusions import changes_between, lost_examples
 from tfdistill.reports.html_page import write_page
 from tfdistill.reports.provenance import run_facts

@@ -20,8 +20,6 @@ from tfdistill.reports.verdict import Verdict
 
 __all__ = ["write_page"]
 
-_SHIPPED = ("file", "tflite")
-
 
 def write_page(
     path: str | os.PathLike[str],
@@ -89,8 +87,8 @@ def _tiles(verdict: Verdict, stages: Sequence[StageRow]) -> list[tuple[str, str]
         tiles.append((f"{100 * kept.value:.1f} %", f"of its teacher ({ends})"))
     tiles.append((score_text(verdict.score), f"{verdict.metric_title}, {verdict.rows:,} test rows"))
     if verdict.size_bytes is not None:
-        tiles.append((bytes_text(verdict.size_bytes), "the student's file"))
-    file = next((row for row in stages if row.stage in _SHIPPED), None)
+        tiles.append((bytes_text(verdict.size_bytes), "what ships, tokenizer included"))
+    file = next((row for row in stages if row.stage == verdict.stage), None)
     if file is not None and file.text_ms_p50 is not None:
         tiles.append((f"{file.text_ms_p50:.3g} ms", "from a text to its label, median"))
     elif file is not None and file.latency_ms_p50 is not None:

@@ -25,7 +25,7 @@ STAGES: Mapping[str, tuple[str, str]] = {
         "quantization-aware",
         "the student after training with the rounding of its 8-bit file",
     ),
-    "file": ("file", "the student as it ships: one .tflite file"),
+    "file": ("encoder's file", "the distilled encoder as one .tflite file"),
     # What the demo calls some of them.
     "tfidf": ("bag of words on labels", "TF-IDF of words and a linear classifier"),
     "compressed": ("compressed", "the student after pruning and training in 8 bits"),

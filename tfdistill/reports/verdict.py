@@ -63,6 +63,7 @@ class Verdict:
             what it divides by is not above 0 on every resample.
         higher_is_better: False if the metric is an error.
         resamples: How many times the rows were drawn.
+        stage: Name of the student's row in the results table.
 
     Example:
         >>> verdict = compare_with_rivals([0, 1] * 50, student=[0, 1] * 50,
@@ -82,6 +83,7 @@ class Verdict:
     relative: Estimate | None = None
     higher_is_better: bool = True
     resamples: int = 2000
+    stage: str = "file"
 
     @property
     def metric_title(self) -> str:
@@ -207,6 +209,7 @@ def compare_with_rivals(
     higher_is_better: bool | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    stage: str = "file",
 ) -> Verdict:
     """Compares the student that ships with each rival, and with its teacher, on the test rows.
 
@@ -228,6 +231,7 @@ def compare_with_rivals(
         higher_is_better: Of a function: False if it is an error. The names know it.
         resamples: How many times the rows are drawn, at least 1.
         seed: Of the draws; equal arguments give equal verdicts.
+        stage: Name of the student's row in the results table.
 
     Returns:
         The verdict; `line()` says it.
@@ -267,6 +271,7 @@ def compare_with_rivals(
         relative=_relative(scores, found) if teacher is not None else None,
         higher_is_better=found.higher_is_better,
         resamples=resamples,
+        stage=stage,
     )
 
 
@@ -324,8 +329,8 @@ def shipped(
         >>> choice = shipped(labels, candidates={"file": labels, "bag_of_words_teacher": labels},
         ...                  sizes={"file": 489_472, "bag_of_words_teacher": 217_088})
         >>> print(choice.reason)
-        bag of words on the teacher's answers (212 KB, accuracy 1.000) ships: it is tied with file
-        (+0.0 points [0.0, 0.0]), which has 478 KB.
+        bag of words on the teacher's answers (212 KB, accuracy 1.000) ships: it is tied with
+        encoder's file (+0.0 points [0.0, 0.0]), which has 478 KB.
     """
     found = metric_of(metric, higher_is_better=higher_is_better)
     if not candidates:

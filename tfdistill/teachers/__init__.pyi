@@ -10,6 +10,7 @@ from .pretrained import (
     text_features as text_features,
     with_head as with_head,
 )
+from .single_words import word_vectors as word_vectors
 from .training import (
     CutPadding as CutPadding,
     TrainedTeacher as TrainedTeacher,
@@ -17,4 +18,3 @@ from .training import (
     fine_tune as fine_tune,
     train_head as train_head,
 )
-from .word_vectors import word_vectors as word_vectors

@@ -16,12 +16,12 @@ from tfdistill.distill.backup import Backup
 from tfdistill.distill.distiller import Distiller
 from tfdistill.export.saving import save_bundle
 from tfdistill.files.atomic import replacing
-from tfdistill.pipelines import text_students as students
-from tfdistill.pipelines.material import Material
 from tfdistill.pipelines.progress import EpochBar, Progress
 from tfdistill.pipelines.run_folder import RunFolder
-from tfdistill.pipelines.text_rows import TextRows
-from tfdistill.pipelines.text_students import StudentRecipe
+from tfdistill.pipelines.texts import students
+from tfdistill.pipelines.texts.material import Material
+from tfdistill.pipelines.texts.rows import TextRows
+from tfdistill.pipelines.texts.students import StudentRecipe
 from tfdistill.students.ngram_bag import bag_of_words, bag_of_words_for_size
 from tfdistill.students.sizes import EncoderSizes
 

@@ -18,7 +18,7 @@ import numpy as np
 from tfdistill.datasets.splits import contradictions, held_out_rows, keep_known_labels
 from tfdistill.datasets.tables.columns import Column
 from tfdistill.datasets.tables.table import Table, read_table
-from tfdistill.pipelines.text_tasks import TextTask, infer_task, task_of
+from tfdistill.pipelines.texts.tasks import TextTask, infer_task, task_of
 
 __all__ = ["Part", "TextRows", "read_rows"]
 

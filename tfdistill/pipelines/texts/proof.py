@@ -17,14 +17,14 @@ import keras
 import numpy as np
 
 from tfdistill.agents.agent import Agent, Prediction
-from tfdistill.pipelines import text_scores as scores, text_students as students
-from tfdistill.pipelines.candidates import Candidate
-from tfdistill.pipelines.material import Material, open_teacher
 from tfdistill.pipelines.progress import Progress
-from tfdistill.pipelines.rivals import milliseconds, train_on_words
 from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
-from tfdistill.pipelines.text_rows import TextRows
-from tfdistill.pipelines.text_students import StudentRecipe
+from tfdistill.pipelines.texts import scores, students
+from tfdistill.pipelines.texts.candidates import Candidate
+from tfdistill.pipelines.texts.material import Material, open_teacher
+from tfdistill.pipelines.texts.rivals import milliseconds, train_on_words
+from tfdistill.pipelines.texts.rows import TextRows
+from tfdistill.pipelines.texts.students import StudentRecipe
 from tfdistill.reports.metrics import expected_calibration_error
 from tfdistill.reports.stage_table import StageRow
 from tfdistill.reports.verdict import Shipped, Verdict, compare_with_rivals, shipped
@@ -144,6 +144,7 @@ def prove(
         student=found[choice.name],
         rivals={name: found[name] for name in rivals},
         teacher=teacher,
+        stage=choice.name,
         sizes={"student": bytes_of[choice.name]} | {name: bytes_of[name] for name in rivals},
     )
     error = expected_calibration_error(labels, sure[choice.name])

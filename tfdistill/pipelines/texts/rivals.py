@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfdistill.pipelines.text_rows import Part
-from tfdistill.pipelines.text_tasks import TextTask
+from tfdistill.pipelines.texts.rows import Part
+from tfdistill.pipelines.texts.tasks import TextTask
 
 __all__ = ["WordsRival", "milliseconds", "train_on_words"]
 

@@ -23,15 +23,15 @@ from tfdistill.datasets.assets import MINILM, extract
 from tfdistill.datasets.text_variation import varied_copies
 from tfdistill.distill.teacher_cache.cache import TeacherCache
 from tfdistill.files.atomic import replacing
-from tfdistill.pipelines.effort import Plan
 from tfdistill.pipelines.progress import EpochBar, Progress
 from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
-from tfdistill.pipelines.text_rows import TextRows
+from tfdistill.pipelines.texts.effort import Plan
+from tfdistill.pipelines.texts.rows import TextRows
 from tfdistill.students.vocabulary import cut_vocabulary, encode
 from tfdistill.teachers import pretrained
 from tfdistill.teachers.compiled import CompiledTeacher, compile_teacher, length_buckets
+from tfdistill.teachers.single_words import word_vectors
 from tfdistill.teachers.training import TrainedTeacher, best_teacher, fine_tune, train_head
-from tfdistill.teachers.word_vectors import word_vectors
 
 __all__ = ["Material", "Words", "make_material", "open_teacher", "read_words"]
 

@@ -20,9 +20,9 @@ from tfdistill.introspection.weights import (
     gzip_weight_bytes,
     weight_bytes,
 )
-from tfdistill.pipelines.candidates import Candidate
-from tfdistill.pipelines.material import Words
-from tfdistill.pipelines.rivals import milliseconds
+from tfdistill.pipelines.texts.candidates import Candidate
+from tfdistill.pipelines.texts.material import Words
+from tfdistill.pipelines.texts.rivals import milliseconds
 from tfdistill.reports.metrics import accuracy, agreement, macro_f1
 from tfdistill.reports.stage_table import StageRow
 from tfdistill.runtime.benchmark import measure

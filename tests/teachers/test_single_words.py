@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfdistill.teachers.word_vectors import centered_directions
+from tfdistill.teachers.single_words import centered_directions
 
 
 def test_rows_are_centered_and_of_length_one():

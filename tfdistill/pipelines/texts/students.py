@@ -24,9 +24,9 @@ from tfdistill.distill.length_batches import batches_of_like_length
 from tfdistill.distill.optimizers import muon
 from tfdistill.distill.teacher_cache.logit_records import INPUTS
 from tfdistill.files.atomic import replacing
-from tfdistill.pipelines.material import Material
 from tfdistill.pipelines.progress import EpochBar, Progress
-from tfdistill.pipelines.text_rows import TextRows
+from tfdistill.pipelines.texts.material import Material
+from tfdistill.pipelines.texts.rows import TextRows
 from tfdistill.students.encoder import any_length, text_encoder
 from tfdistill.students.initialization import start_embedding
 from tfdistill.students.sizes import EncoderSizes

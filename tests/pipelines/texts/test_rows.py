@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfdistill.pipelines.text_rows import read_rows
-from tfdistill.pipelines.text_tasks import TextTask, infer_task, task_of
+from tfdistill.pipelines.texts.rows import read_rows
+from tfdistill.pipelines.texts.tasks import TextTask, infer_task, task_of
 
 
 def pairs(count: int) -> tuple[list[str], list[str]]:

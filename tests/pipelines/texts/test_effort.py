@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tfdistill.pipelines.effort import plan_run
+from tfdistill.pipelines.texts.effort import plan_run
 
 SHORT = {"labelled_tokens": 160_000, "all_tokens": 160_000, "sequence_length": 24}
 LONG = {"labelled_tokens": 3_000_000, "all_tokens": 3_000_000, "sequence_length": 600}

@@ -1,0 +1,197 @@
+"""From a table to a bundle with its proof, with a teacher small enough for a test."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras_hub
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+import tfdistill as td
+from tfdistill.agents import Agent
+from tfdistill.pipelines import TextRun
+
+TOPICS = {
+    "weather": ["rain", "snow", "fog", "hail", "wind", "storm", "sun", "frost"],
+    "food": ["pizza", "soup", "bread", "tea", "cake", "rice", "salad", "stew"],
+    "travel": ["train", "plane", "ship", "bus", "hotel", "map", "ticket", "road"],
+}
+OTHERS = ["the", "a", "and", "with", "my", "is", "we", "now", "more", "some", "today", "here"]
+
+
+def texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
+    generator = np.random.default_rng(seed)
+    found, labels = [], []
+    for _ in range(count):
+        label = str(generator.choice(list(TOPICS)))
+        words = [*generator.choice(TOPICS[label], 2), *generator.choice(OTHERS, 4)]
+        found.append(" ".join(generator.permutation(words)))
+        labels.append(label)
+    return found, labels
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one block that knows the words above, as a KerasHub folder with its tokenizer."""
+    folder = tmp_path_factory.mktemp("teacher") / "tiny_bert"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *OTHERS, *(word for topic in TOPICS.values() for word in topic)]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(special)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(words), num_layers=1, num_heads=2, hidden_dim=16,
+        intermediate_dim=32, max_sequence_length=32,
+    )  # fmt: skip
+    backbone.save_to_preset(str(folder))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> TextRun:
+    return td.distill_text(
+        texts(400, seed=0), test=texts(100, seed=1), unlabeled=texts(50, seed=2)[0],
+        teacher=teacher, effort="quick", max_kb=120, say=lambda line: None, visible=False,
+        out=tmp_path_factory.mktemp("runs") / "topics",
+    )  # fmt: skip
+
+
+def test_the_report_has_each_rival_and_the_file_is_within_the_limit(run: TextRun):
+    stages = {row["stage"]: row for row in run.report["stages"]}
+    assert list(stages) == [
+        "teacher",
+        "teacher_8bit",
+        "control",
+        "bag_of_words_labels",
+        "bag_of_words_teacher",
+        "distilled",
+        "file",
+    ]
+    assert stages["file"]["size_bytes"] <= 120 * 1024 < stages["file"]["bundle_bytes"] * 1.5
+    assert stages["bag_of_words_teacher"]["bundle_bytes"] <= 120 * 1024 * 1.1
+    assert set(run.verdict.outcomes) == {
+        "teacher_8bit",
+        "control",
+        "bag_of_words_labels",
+        ({"file", "bag_of_words_teacher"} - {run.choice.name}).pop(),
+    }
+    assert all(stages[name]["text_ms_p50"] > 0 for name in ("teacher", "file"))
+    report = (run.folder / "report.md").read_text(encoding="utf-8")
+    assert report.splitlines()[0] == run.verdict.line()
+    assert (run.folder / "report.html").is_file()
+
+
+def test_what_ships_answers_with_confidence_and_the_other_one_lies_beside_it(run: TextRun):
+    agent = Agent(run.folder / "bundle")
+    (answer,) = agent.predict(["some pizza and soup with bread"])
+    assert answer.label == "food" and answer.in_scope is not None
+    assert run.bundle.confidence is not None
+    assert sorted(agent.labels) == sorted(Agent(run.folder / "other_bundle").labels)
+    assert run.student.output_shape == (None, 3)
+
+
+def test_the_same_call_again_finds_every_step_and_gives_the_same_verdict(
+    run: TextRun, teacher: Path
+):
+    before = {path: path.stat().st_mtime_ns for path in run.folder.glob("steps/*/step.json")}
+    again = td.distill_text(
+        texts(400, seed=0), test=texts(100, seed=1), unlabeled=texts(50, seed=2)[0],
+        teacher=teacher, effort="quick", max_kb=120, say=lambda line: None, visible=False,
+        out=run.folder,
+    )  # fmt: skip
+    after = {path: path.stat().st_mtime_ns for path in run.folder.glob("steps/*/step.json")}
+    assert before == after
+    assert again.verdict == run.verdict
+
+
+@pytest.mark.slow
+def test_another_seed_takes_over_teacher_and_answers(run: TextRun, teacher: Path, tmp_path: Path):
+    other = td.distill_text(
+        texts(400, seed=0), test=texts(100, seed=1), unlabeled=texts(50, seed=2)[0],
+        teacher=teacher, effort="quick", max_kb=120, say=lambda line: None, visible=False,
+        seed=1, sparsity=0.5, previous=run, out=tmp_path / "second",
+    )  # fmt: skip
+    made = {path.name.rsplit("-", 1)[0] for path in (tmp_path / "second" / "steps").iterdir()}
+    assert not made & {"teacher", "compiled", "copies", "answers", "words"}
+    assert {"student", "compressed", "control", "bag"} <= made
+    assert td.survey(other.bundle.path / "model.tflite").parameters > 0
+    stages = {row["stage"]: row for row in other.report["stages"]}
+    file = stages["file"]
+    assert 0.4 < 1 - file["nonzero"] / file["parameters"] < 0.55
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[3])
+import tfdistill as td
+from test_distill_text import texts
+run = td.distill_text(
+    texts(400, seed=0), test=texts(100, seed=1), teacher=sys.argv[1], effort="quick", max_kb=120,
+    visible=False, out=sys.argv[2],
+)
+print(run.verdict.to_json())
+"""
+
+
+def kills() -> int:
+    return int(os.environ.get("TFDISTILL_KILLS", "2"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_verdict(
+    teacher: Path, tmp_path: Path
+):
+    def start(folder: Path) -> subprocess.Popen[str]:
+        arguments = [str(teacher), str(folder), str(Path(__file__).parent)]
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    began = time.monotonic()
+    whole, _ = start(tmp_path / "whole").communicate(timeout=600)
+    seconds = time.monotonic() - began
+    generator = np.random.default_rng(int(os.environ.get("TFDISTILL_SEED", "0")))
+    done = 0
+    while done < kills():
+        process = start(tmp_path / "killed")
+        try:
+            process.wait(timeout=float(generator.uniform(5, seconds)))
+            break  # it finished between two kills
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            done += 1
+    killed, _ = start(tmp_path / "killed").communicate(timeout=600)
+    assert whole.strip() and killed == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"effort": "heroic"}, "`effort` must be one of ('quick', 'standard', 'thorough')"),
+        ({"max_kb": 0}, "`max_kb` must be"),
+        ({"sparsity": 1.5}, "`sparsity` must be"),
+        ({"bits": 2}, "`bits` must be 4 or 8. Received: bits=2."),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_written(
+    arguments: dict, message: str, tmp_path: Path
+):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        td.distill_text(texts(20, seed=0), out=tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,1 @@
+"""The parts of `distill_text`: rows and tasks, teacher and copies, students, rivals, the proof."""
