@@ -25,7 +25,7 @@ export       `export`: `to_tflite`, `compare`, `save_bundle`          `export/`,
 run          `agents` (imports no TensorFlow at all), `measure`       `agents/`, `runtime/`
 serve        `tfdistill serve`, `serving`                             `serving/`
 spend        `rl`: Q-learning for a team under a budget               `rl/`
-one command  `distill_text`, `tfdistill distill`, `tfdistill demo`    `pipelines/`, `cli/`
+one command  `distill_text`, `pipelines`: `tfdistill distill`, `demo` `pipelines/`, `cli/`
 ===========  =======================================================  ==========================
 
 Below them lie `arguments` (their checks), `files`, `cluster`, `runtime`, `bundles`, `reports` and

@@ -321,7 +321,8 @@ def test_an_old_folder_whose_files_were_all_removed_goes_and_one_with_a_file_sta
     target = tmp_path / "note"
     write(target, "old")
     program = (
-        "import sys; from pathlib import Path; from tfdistill.files.atomic import temporary_beside\n"
+        "import sys; from pathlib import Path\n"
+        "from tfdistill.files.atomic import temporary_beside\n"
         "for _ in range(2): temporary_beside(Path(sys.argv[1]), role='old').mkdir()"
     )
     root = str(Path(folders.__file__).parents[2])

@@ -115,7 +115,10 @@ def start_student(
         seed=seed,
         **shape,
     )
-    return start_embedding(student, teacher_table=material.vectors, kept_ids=owners)
+    # A table wider than what the teacher knows of a word has nothing to start from in the rest.
+    missing = max(0, sizes.embedding_dim - material.vectors.shape[1])
+    vectors = np.pad(material.vectors, ((0, 0), (0, missing)))
+    return start_embedding(student, teacher_table=vectors, kept_ids=owners)
 
 
 def distill_student(
