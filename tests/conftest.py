@@ -67,7 +67,7 @@ def pytest_collection_finish() -> None:
     """Makes garbage collections, an eighth of the processor time, rarer and smaller."""
     gc.collect()
     gc.freeze()  # what was imported stays
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(10_000, 10, 60)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

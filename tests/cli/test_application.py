@@ -43,6 +43,7 @@ def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path, monkey
     assert result.output.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_too_few_labels_are_one_clear_line(r8, minilm_folder, tmp_path: Path):
     result = run("demo", "--labels", "3", "--out", str(tmp_path))

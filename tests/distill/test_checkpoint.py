@@ -344,6 +344,7 @@ made.save(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 def test_a_kill_before_the_last_bytes_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "d.keras"
     distiller().save(path)

@@ -123,6 +123,7 @@ def test_the_mixture_follows_the_temperature_while_it_moves():
     assert moved == distiller.evaluate(X, Y, return_dict=True, verbose=0)["soft_loss"] != first
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_its_uncompressed_self():
     itself = net(3)
     before = itself.get_weights()

@@ -134,6 +134,7 @@ def on_two_devices(folder: Path, what: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_does(tmp_path: Path):
     found = on_two_devices(tmp_path, "online")
     assert found["replicas"] == 2

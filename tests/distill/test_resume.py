@@ -137,6 +137,7 @@ def test_a_fit_that_was_killed_ends_as_an_undisturbed_one(kind: str, tmp_path: P
     same(resumed, whole, tail=EPOCHS - 2)
 
 
+@pytest.mark.slow
 def test_masks_and_pruning_steps_of_a_compressed_student_resume_too(tmp_path: Path):
     train("compressed arrays", tmp_path / "broken", die_at=2)
     resumed = train("compressed arrays", tmp_path / "broken")
@@ -154,6 +155,7 @@ def test_a_killed_build_and_a_killed_fit_end_as_undisturbed_ones(tmp_path: Path)
     same(resumed, train("compressed cache", tmp_path / "whole"), tail=EPOCHS - 3)
 
 
+@pytest.mark.slow
 def test_a_run_that_forgets_its_dropout_seeds_would_be_noticed(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tfdistill.introspection.seed_state.seed_states", lambda model: [])
     train("arrays", tmp_path / "broken", die_at=2)

@@ -224,6 +224,7 @@ def test_int8_inputs_and_outputs_stay_float(
     assert signature.outputs["logits"].dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_compressed_model_is_stripped_first(
     tmp_path: Path, encoder: keras.Model, ids: np.ndarray, read_tensors: Any
 ) -> None:

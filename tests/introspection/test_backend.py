@@ -100,6 +100,7 @@ def test_another_backend_is_refused_at_every_door(door, monkeypatch: pytest.Monk
         door(model)
 
 
+@pytest.mark.slow
 def test_the_environment_is_as_it_was_before_tfmot_was_imported():
     # A process of its own, because an import only happens once. The last line shows that the
     # import does set the variable when nobody puts it back.

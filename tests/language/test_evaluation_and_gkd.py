@@ -95,6 +95,7 @@ def test_the_student_writes_with_its_present_weights():
     assert np.array_equal(ids, sample(student, ids[:, :2], num_tokens=4, temperature=0.0))
 
 
+@pytest.mark.slow
 def test_gkd_brings_the_student_nearer_to_the_teacher_on_its_own_text():
     teacher, student = causal_lm(**SIZES, seed=0), causal_lm(**SIZES, seed=1)
     table = teacher.get_layer("token_embedding").embeddings

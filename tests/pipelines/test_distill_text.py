@@ -70,6 +70,7 @@ def run(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> TextRun:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_has_each_rival_and_the_file_is_within_the_limit(run: TextRun):
     stages = {row["stage"]: row for row in run.report["stages"]}
     assert list(stages) == [
@@ -95,6 +96,7 @@ def test_the_report_has_each_rival_and_the_file_is_within_the_limit(run: TextRun
     assert (run.folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_what_ships_answers_with_confidence_and_the_other_one_lies_beside_it(run: TextRun):
     agent = Agent(run.folder / "bundle")
     (answer,) = agent.predict(["some pizza and soup with bread"])
@@ -104,6 +106,7 @@ def test_what_ships_answers_with_confidence_and_the_other_one_lies_beside_it(run
     assert run.student.output_shape == (None, 3)
 
 
+@pytest.mark.slow
 def test_the_same_call_again_finds_every_step_and_gives_the_same_verdict(
     run: TextRun, teacher: Path
 ):

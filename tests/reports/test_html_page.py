@@ -79,6 +79,7 @@ LABELS = [0, 1, 2, 3] * 50
 def verdict_over(names: list[str]) -> Verdict:
     """A student that is right on everything, and rivals that are right on a half."""
     return compare_with_rivals(
+        stage="tflite",
         LABELS,
         student=LABELS,
         teacher=LABELS,

@@ -216,7 +216,7 @@ def test_the_json_is_plain_and_says_the_outcome() -> None:
 
     assert list(content) == [
         "metric", "score", "rows", "comparisons", "size_bytes", "teacher_score", "relative",
-        "higher_is_better", "resamples",
+        "higher_is_better", "resamples", "stage",
     ]  # fmt: skip
     assert content["comparisons"][0]["outcome"] == "won"
     assert set(content["relative"]) == {"value", "low", "high"}
@@ -274,7 +274,8 @@ def test_the_better_candidate_ships_though_it_is_larger() -> None:
     )  # fmt: skip
     assert (choice.name, choice.best) == ("file", "file")
     assert choice.reason.startswith(
-        "file (478 KB, accuracy 0.950) ships: it is better than bag of words on the teacher's "
+        "encoder's file (478 KB, accuracy 0.950) ships: it is better than bag of words on the "
+        "teacher's "
         "answers (+5.0 points ["
     )
 
@@ -288,7 +289,7 @@ def test_the_smaller_candidate_ships_where_the_difference_may_be_luck() -> None:
     assert (choice.name, choice.best) == ("bag_of_words_teacher", "file")
     assert choice.reason.startswith(
         "bag of words on the teacher's answers (212 KB, accuracy 0.948) ships: it is tied with "
-        "file (-0.2 points ["
+        "encoder's file (-0.2 points ["
     )
     assert choice.reason.endswith("]), which has 478 KB.")
 
@@ -308,7 +309,9 @@ def test_the_smallest_of_many_ships_only_if_it_ties_with_the_best() -> None:
 
 def test_an_only_candidate_ships() -> None:
     choice = shipped(LABELS, candidates={"file": STUDENT}, sizes={"file": 100})
-    assert choice.reason == "file (100 B, accuracy 0.950) ships: it is the only candidate."
+    assert (
+        choice.reason == "encoder's file (100 B, accuracy 0.950) ships: it is the only candidate."
+    )
 
 
 def test_a_smaller_error_ships() -> None:

@@ -78,6 +78,7 @@ def test_a_folder_with_a_model_is_accepted(
     assert measure(tmp_path).size_bytes == measured[0].size_bytes
 
 
+@pytest.mark.slow
 def test_inputs_of_ones_are_valid_for_segments_and_masks(bert: keras.Model, tmp_path: Path) -> None:
     # A segment id of 2 or more would be beyond the end of BERT's segment table.
     path = to_tflite(bert, tmp_path / "bert.tflite")

@@ -97,6 +97,7 @@ def test_the_parts_of_a_file_share_the_weights_of_the_model(two_heads: keras.Mod
         assert {id(variable) for variable in part.variables} <= own
 
 
+@pytest.mark.slow
 def test_a_tagger_learns_from_a_teachers_tags_alone_and_not_from_padding(ids: np.ndarray):
     """The teacher tags by the token; at padding it says something else, which must not count."""
     tags = np.where(ids == 0, 2, ids % 2)

@@ -114,6 +114,7 @@ def trained(tmp_path_factory) -> tuple[Path, TrainedTeacher, dict[str, float]]:
     return folder, *best_teacher(load_backbone, TRAIN, HELD_OUT, folder=folder, **BOTH)
 
 
+@pytest.mark.slow
 def test_the_better_kind_on_held_out_texts_is_picked(trained):
     _, best, scores = trained
 

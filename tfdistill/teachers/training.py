@@ -23,6 +23,7 @@ from tfdistill.distill.backup import Backup
 from tfdistill.distill.epoch_rows import EpochRows
 from tfdistill.distill.length_batches import batches_of_like_length
 from tfdistill.files.atomic import replacing
+from tfdistill.introspection.optimizer_state import build_optimizer
 from tfdistill.teachers.pretrained import text_classifier, text_features
 
 __all__ = ["CutPadding", "TrainedTeacher", "best_teacher", "fine_tune", "train_head"]
@@ -179,6 +180,7 @@ def train_head(
         steps = math.ceil(len(known) / batch_size) * epochs
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
         head.compile(keras.optimizers.Adam(rate), loss=loss_of(outputs))
+        build_optimizer(head, head.trainable_variables)
         head.fit(
             known,
             train[1],
@@ -259,6 +261,7 @@ def fine_tune(
     )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=0.01, clipnorm=1.0)
     model.compile(optimizer, loss=loss_of(outputs))
+    build_optimizer(model, model.trainable_variables)
     going_on = [] if path is None else [Backup(path.parent / "backup")]
     # A backup after so many tokens: what a crash costs does not grow with the texts.
     per_pass = min(len(train[0]), math.ceil(np.count_nonzero(train[0]) / _TOKENS_OF_A_BACKUP))

@@ -128,6 +128,7 @@ def test_nothing_is_lost_while_workers_are_killed(ray_session: Any, bundle: Path
     assert stats["submitted"] == stats["completed"] == rounds * 4 * len(texts)
 
 
+@pytest.mark.slow
 def test_poisonous_text_is_quarantined_and_the_rest_goes_on(
     ray_session: Any, bundle: Path, deadly: None
 ):

@@ -135,6 +135,7 @@ def test_a_frozen_weight_has_frozen_centroids(xy, rng):
     assert not td.cluster_weights(model).trainable_variables
 
 
+@pytest.mark.slow
 def test_the_distiller_trains_the_centroids_as_plain_fit_does(make_model, ids):
     model = make_model("attention")
     plain, distilled = (td.cluster_weights(model, number_of_clusters=4) for _ in range(2))

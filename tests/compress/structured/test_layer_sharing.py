@@ -138,6 +138,7 @@ def test_a_gradient_is_the_sum_over_the_uses():
     np.testing.assert_allclose(together, apart[0] + apart[1], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_shared_kernel_advances_its_schedule_once_per_step():
     shared = td.share_layers(build(num_layers=2))
     recipe = [Prune(sparsity=0.5, steps=8), Quantize(bits=8)]

@@ -57,6 +57,7 @@ def test_cache_holds_the_outputs_and_the_padding_of_its_layers(cache, teacher):
         np.testing.assert_array_equal(stored[path]["mask"], IDS != 0)
 
 
+@pytest.mark.slow
 def test_training_on_stored_layers_equals_training_with_the_teacher(cache, teacher):
     weights, logs = [], []
     pairs = [pair(), pair("encoder_0", "hidden_cosine", weight=0.5)]

@@ -156,6 +156,7 @@ print(total, peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_cache_of_256_mb_is_read_in_less_than_32_mb_of_memory(tmp_path: Path):
     logits = np.random.default_rng(1).random((256, 4096), dtype="float32")  # 4 MiB
     for number in range(64):

@@ -200,6 +200,7 @@ def test_a_killed_build_goes_on_at_the_last_whole_shard(tmp_path: Path):
     np.testing.assert_array_equal(stored, np.concatenate([x, -x], axis=1))
 
 
+@pytest.mark.slow
 def test_a_build_that_was_killed_before_its_manifest_was_there_can_be_built(tmp_path: Path):
     folder = tmp_path / "c"
     die = f"""

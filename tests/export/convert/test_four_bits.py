@@ -99,6 +99,7 @@ def test_a_file_of_4_bits_takes_at_most_60_percent_of_8_bits_at_width_128(tmp_pa
     assert sizes["int4"] <= 0.6 * sizes["dynamic"]
 
 
+@pytest.mark.slow
 @needs_quantizer
 def test_a_compressed_model_is_stripped_and_not_changed(
     small_encoder: Encoder, ids: np.ndarray, tmp_path: Path
@@ -112,6 +113,7 @@ def test_a_compressed_model_is_stripped_and_not_changed(
         np.testing.assert_array_equal(variable, value)
 
 
+@pytest.mark.slow
 @needs_quantizer
 def test_zeros_and_shared_values_survive_in_4_bits(
     small_encoder: Encoder, ids: np.ndarray, tmp_path: Path

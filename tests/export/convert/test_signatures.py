@@ -74,6 +74,7 @@ def test_an_encoder_its_heads_and_the_whole_are_one_file_with_every_weight_once(
         np.testing.assert_allclose(apart, together[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batch_sizes_are_signatures_that_share_every_weight(
     team: dict[str, keras.Model], rows: np.ndarray, tmp_path: Path
 ) -> None:

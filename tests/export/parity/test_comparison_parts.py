@@ -121,6 +121,7 @@ def test_an_int8_file_is_judged_in_steps_of_its_output(
     assert f"{report.max_error_steps:.1f} steps" in str(report)
 
 
+@pytest.mark.slow
 def test_the_signatures_of_several_heads_are_compared_by_name(
     tmp_path: Path, ids: np.ndarray, rng: np.random.Generator
 ) -> None:
