@@ -79,8 +79,8 @@ LABELS = [0, 1, 2, 3] * 50
 def verdict_over(names: list[str]) -> Verdict:
     """A student that is right on everything, and rivals that are right on a half."""
     return compare_with_rivals(
-        stage="tflite",
         LABELS,
+        stage="tflite",
         student=LABELS,
         teacher=LABELS,
         rivals={name: [0, 0, 2, 2] * 50 for name in names},
