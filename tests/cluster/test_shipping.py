@@ -12,6 +12,7 @@ from tfdistill.agents import Agent
 from tfdistill.cluster import shipping
 
 
+@pytest.mark.slow
 def test_unpacked_folder_answers_as_the_original(bundle: Path, tmp_path: Path):
     digest = shipping.fingerprint(bundle)
     folder = shipping.unpack(shipping.pack(bundle), digest=digest, cache=tmp_path)

@@ -175,6 +175,7 @@ def test_callbacks_are_taken_as_keras_takes_them(callbacks, x):
     assert len(history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_a_half_trained_model_goes_on_from_its_file_as_if_nothing_had_happened(x, tmp_path):
     # Dropout and batch statistics included: Keras' own files leave the dropout seeds out.
     compressed = quantize_aware(prune_low_magnitude(network(), sparsity=0.5, steps=10))

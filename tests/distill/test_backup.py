@@ -59,6 +59,7 @@ def test_it_ends_to_the_bit_as_undisturbed_with_dropout_and_optimizer(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_the_states_of_dropout_it_would_end_elsewhere(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tfdistill.distill.backup.seed_states", lambda model: [])
     whole = train()

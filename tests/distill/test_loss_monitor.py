@@ -48,9 +48,8 @@ def run(monitor, *, compress=False, y=Y, metrics=("accuracy",), x=X, **arguments
     return [np.asarray(variable) for variable in state], history
 
 
-@pytest.mark.parametrize(
-    ("every", "compress"), [pytest.param(1, False, marks=pytest.mark.slow), (4, True)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "compress"), [(1, False), (4, True)])
 def test_training_is_the_same_to_the_bit_with_the_monitor(every: int, compress: bool):
     plain, history = run(None, compress=compress)
     watched, watched_history = run(LossMonitor(every=every), compress=compress)

@@ -50,12 +50,13 @@ def plain_history() -> dict[str, list[float]]:
     return fitted()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("student", "teacher"),
     [
-        pytest.param("float32", "mixed_bfloat16", marks=pytest.mark.slow),
+        ("float32", "mixed_bfloat16"),
         ("mixed_bfloat16", "float32"),
-        pytest.param("mixed_float16", "float32", marks=pytest.mark.slow),
+        ("mixed_float16", "float32"),
         ("mixed_float16", "mixed_bfloat16"),
     ],
 )
@@ -69,6 +70,7 @@ def test_half_precision_trains_as_float32_does(student: str, teacher: str):
     assert 0.0 < monitor.suggested_alpha < 1.0
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_float16_student_is_scaled_and_its_norms_are_not():
     half, _, monitor = fitted(student="mixed_float16", epochs=1)
     assert isinstance(half.optimizer, keras.optimizers.LossScaleOptimizer)

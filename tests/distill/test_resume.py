@@ -127,7 +127,8 @@ def same(one, other, *, tail: int) -> None:
     assert one[1] == {name: values[-tail:] for name, values in other[1].items()}
 
 
-@pytest.mark.parametrize("kind", ["arrays", pytest.param("cache", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["arrays", "cache"])
 def test_a_fit_that_was_killed_ends_as_an_undisturbed_one(kind: str, tmp_path: Path):
     killed(f"train({kind!r}, Path({str(tmp_path / 'killed')!r}), die_at=2, kill=True)")
     metadata = json.loads((tmp_path / "killed/backup/training_metadata.json").read_text())

@@ -4,7 +4,10 @@ import importlib.util
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_listing_the_names_imports_no_tensorflow() -> None:
     assert importlib.util.find_spec("tensorflow") is not None
     code = (

@@ -80,6 +80,7 @@ def test_the_signature_takes_one_example_under_the_names_of_the_model(encoder_fi
     assert signature.outputs["logits"].dtype == np.float32
 
 
+@pytest.mark.slow
 def test_the_three_inputs_of_a_kerashub_model_keep_their_names(
     bert: keras.Model, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def test_a_manifest_that_lists_a_file_less_is_refused(copy: Path, name: str):
         open_language_bundle(copy)
 
 
+@pytest.mark.slow
 def test_a_bundle_is_replaced_and_a_users_file_in_it_is_named_and_kept(model, tokenizer, copy):
     settings = {"tokenizer": tokenizer, "context_length": 16, "prefill_lengths": [8]}
     assert save_language_bundle(model, copy, **settings).generation.context_length == 16
@@ -43,6 +44,7 @@ def test_a_bundle_is_replaced_and_a_users_file_in_it_is_named_and_kept(model, to
     assert contents(copy) == before
 
 
+@pytest.mark.slow
 def test_a_bundle_that_cannot_be_opened_again_leaves_the_old_one(model, copy):
     before = contents(copy)
     large = Tokenizer(models.WordLevel({"a" * (65 * 2**20): 0}, unk_token="a"))  # limit: 64 MiB

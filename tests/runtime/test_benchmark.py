@@ -60,6 +60,7 @@ def test_the_latency_is_that_of_one_call(
     assert 0.2 < measured[0].latency_ms_p50 / np.median(times) < 5.0
 
 
+@pytest.mark.slow
 def test_a_larger_model_is_measured_to_be_slower(
     measured: tuple[Measurement, float], tmp_path: Path
 ) -> None:

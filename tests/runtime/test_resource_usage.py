@@ -64,6 +64,7 @@ def test_a_delegate_wins_over_what_it_replaced() -> None:
     assert executed == ["GATHER", "CAST", "DELEGATE"]
 
 
+@pytest.mark.slow
 def test_a_dense_network_is_one_partition_and_a_table_is_counted_in_memory(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(1024), keras.layers.Dense(1024)]

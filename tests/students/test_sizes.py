@@ -44,6 +44,7 @@ def test_rows_are_taken_off_until_the_file_fits():
     assert sizes.num_rows <= 4000
 
 
+@pytest.mark.slow
 def test_a_real_file_is_within_a_twentieth_of_what_was_expected(tmp_path):
     sizes = encoder_sizes(max_kb=200, vocabulary_size=2500, sequence_length=16, num_classes=20)
     shape = dataclasses.asdict(sizes)

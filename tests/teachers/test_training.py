@@ -123,6 +123,7 @@ def test_the_better_kind_on_held_out_texts_is_picked(trained):
     assert best.kind == max(scores, key=scores.get)
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_found_again(trained):
     folder, first, scores = trained
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.weights.h5")}

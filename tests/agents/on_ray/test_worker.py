@@ -188,6 +188,7 @@ def test_actor_that_ray_gave_up_is_replaced(ray_session: Any, bundle: Path):
     assert worker["restarts"] == 1
 
 
+@pytest.mark.slow
 def test_bundle_that_is_deleted_or_replaced_is_answered_from_the_copy(
     ray_session: Any, bundle: Path, tmp_path: Path
 ):
@@ -207,6 +208,7 @@ def test_bundle_that_is_deleted_or_replaced_is_answered_from_the_copy(
     assert restarts == 2
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_come_back_fail_the_texts_and_hang_nobody(
     ray_session: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -170,6 +170,7 @@ def test_queries_keys_and_values_are_rounded_and_a_tied_table_where_it_is_the_ou
     np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)  # float32 at 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_kind", ["attention", "convolution_2d"])
 def test_a_half_trained_model_goes_on_from_its_file_to_the_bit(model, inputs, model_kind, tmp_path):
     recipe = [Prune(steps=4), Quantize(activations="moving_average", begin_step=1)]

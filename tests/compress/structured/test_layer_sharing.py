@@ -87,7 +87,8 @@ def test_four_blocks_take_the_space_of_one():
     assert shared.count_params() == one.count_params()
 
 
-@pytest.mark.parametrize("quantize", [pytest.param(None, marks=pytest.mark.slow), "dynamic"])
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", [None, "dynamic"])
 def test_four_blocks_are_stored_once_in_the_file(quantize, tmp_path):
     wide = {"hidden_dim": 64, "intermediate_dim": 128}
     single = build(**wide, num_layers=1)

@@ -184,6 +184,7 @@ def test_alpha_1_and_weight_0_is_plain_fit_to_the_bit():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_eager_and_graph_mode_train_alike():
     weights = []
     for run_eagerly in (False, True):

@@ -61,6 +61,7 @@ def test_blocks_are_refused_for_weights_on_the_grid_of_whole_channels(
         td.to_tflite(model, tmp_path / "a.tflite", quantize="int4", block_size=32)
 
 
+@pytest.mark.slow
 def test_a_convolution_is_stored_whole_beside_blocks(
     small_encoder: Encoder, tmp_path: Path
 ) -> None:

@@ -128,10 +128,9 @@ def test_zeros_and_shared_values_survive_in_4_bits(
         assert any(np.array_equal(each.matrix, levels) for each in stored(path)), name
 
 
+@pytest.mark.slow
 @needs_quantizer
-@pytest.mark.parametrize(
-    "kind", [pytest.param("bert", marks=pytest.mark.slow), "subclassed", "convolution"]
-)
+@pytest.mark.parametrize("kind", ["bert", "subclassed", "convolution"])
 def test_models_of_other_kinds_run_in_4_bits(
     kind: str, request: Any, tmp_path: Path, rng: np.random.Generator, example_inputs: Any
 ) -> None:
@@ -236,6 +235,7 @@ def test_a_model_that_was_not_trained_for_4_bits_is_told_apart(
         )
 
 
+@pytest.mark.slow
 @needs_quantizer
 def test_nothing_is_printed_on_the_way(
     tmp_path: Path, encoder_file: Path, capfd: pytest.CaptureFixture

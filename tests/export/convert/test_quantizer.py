@@ -58,6 +58,7 @@ def test_products_compute_in_integers_and_norms_and_softmax_in_float(
     assert types["RSQRT"] == {"float32"}
 
 
+@pytest.mark.slow
 def test_the_levels_in_the_file_are_those_that_were_trained_with_8_bits(
     tmp_path: Path, ids: np.ndarray
 ) -> None:
@@ -103,6 +104,7 @@ def test_signatures_of_one_file_share_the_weights(tmp_path: Path, rng: np.random
     td.compare(model, both, x).assert_close(quantize="int8_fc")
 
 
+@pytest.mark.slow
 def test_a_student_with_a_window_runs_in_8_bits(tmp_path: Path, ids: np.ndarray) -> None:
     model = encoder(embedding_window=3)
     path = td.to_tflite(model, tmp_path / "a.tflite", quantize="int8_fc", calibration=ids)
@@ -111,6 +113,7 @@ def test_a_student_with_a_window_runs_in_8_bits(tmp_path: Path, ids: np.ndarray)
     td.compare(model, path, ids).assert_close(quantize="int8_fc")
 
 
+@pytest.mark.slow
 def test_a_bundle_with_such_a_file_serves_an_agent(tmp_path: Path, ids: np.ndarray) -> None:
     from tokenizers import Tokenizer, models
 

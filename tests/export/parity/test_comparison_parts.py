@@ -37,6 +37,7 @@ def sized_file(student: keras.Model, tmp_path_factory: pytest.TempPathFactory) -
     return to_tflite(student, path, batch_sizes=(1, 5))
 
 
+@pytest.mark.slow
 def test_every_batch_size_is_compared_and_the_worst_is_reported(
     student: keras.Model, sized_file: Path, ids: np.ndarray
 ) -> None:

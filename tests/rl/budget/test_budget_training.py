@@ -101,6 +101,7 @@ def test_imitation_loss_is_the_cross_entropy_over_what_is_allowed():
     np.testing.assert_allclose(loss, [[np.log(1 + np.e)]], rtol=1e-6)  # logits 0 and 1
 
 
+@pytest.mark.slow
 def test_a_learner_keeps_at_least_what_its_behavior_policy_taught_it(make_record: Callable):
     record = make_record(500, seed=1)
     train, validation = record.split(fraction=0.6)
