@@ -70,9 +70,13 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 10, 60)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests that may download; in several processes long groups come first."""
+    """Marks tests that may download and slow cases; in several processes long groups come first."""
     for item in items:
+        quick = item.get_closest_marker("quick_cases")
+        if quick is not None and item.callspec.id not in quick.args:
+            item.add_marker(pytest.mark.slow)
         if _DOWNLOADING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
     if "PYTEST_XDIST_WORKER" in os.environ:

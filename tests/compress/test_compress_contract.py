@@ -153,6 +153,20 @@ def fit(compressed: Compressed, inputs: np.ndarray) -> None:
         compressed.fit(inputs, labels, batch_size=6, shuffle=False, verbose=0)
 
 
+@pytest.mark.quick_cases(
+    "prune_quantize-sequential",
+    "prune_no_regrowth-sequential",
+    "prune_blocks-sequential",
+    "prune-sequential",
+    "cluster-sequential",
+    "prune_n_of_m-sequential",
+    "quantize_4-sequential",
+    "quantize-sequential",
+    "prune_global-sequential",
+    "joint-attention",
+    "joint-tied",
+    "joint-subclassed",
+)
 @pytest.mark.parametrize(("technique", "model_kind"), PAIRS)
 def test_a_model_is_compressed_as_promised(
     technique: str, model_kind: str, model: keras.Model, inputs: np.ndarray, tmp_path

@@ -32,6 +32,7 @@ def their_dense(kernel: np.ndarray) -> tf_keras.Model:
     return model
 
 
+@pytest.mark.quick_cases("constant-7", "polynomial-1")
 @pytest.mark.parametrize("frequency", [1, 7])
 @pytest.mark.parametrize("kind", ["polynomial", "constant"])
 def test_masks_thresholds_and_weights_equal_tfmots_at_every_step(data, frequency: int, kind: str):

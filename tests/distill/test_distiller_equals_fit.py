@@ -88,6 +88,7 @@ def train(make, x, y, *, distill: bool, fit: dict, settings: dict):
     return history, [variable.numpy() for variable in student.variables]
 
 
+@pytest.mark.quick_cases("weights_and_validation", "mask_and_ignored_class")
 @pytest.mark.parametrize("case", CASES)
 def test_alpha_1_gives_exactly_the_history_and_weights_of_plain_fit(case: str):
     make, x, y, fit, settings = CASES[case]

@@ -56,6 +56,7 @@ def without_record(path: Path) -> Path:
 # Outputs
 
 
+@pytest.mark.quick_cases("None", "dynamic")
 # ai-edge-quantizer cannot make an output of what another product of "int8_fc" reads.
 @pytest.mark.parametrize("quantize", [mode for mode in MODES if mode != "int8_fc"])
 def test_both_outputs_of_a_head_used_twice_are_in_the_file_and_judged_by_their_own(
@@ -116,6 +117,7 @@ def structures() -> dict[str, tuple[Callable[[Any, Any, Any], Any], list[str]]]:
     }
 
 
+@pytest.mark.quick_cases("a nested dict", "the same tensor twice")
 @pytest.mark.parametrize("case", structures())
 def test_every_output_has_a_name_of_its_own(case: str, rows: np.ndarray, tmp_path: Path) -> None:
     make, names = structures()[case]
@@ -272,6 +274,7 @@ def test_in_an_older_file_a_number_that_is_not_the_batch_size_is_another_model(
         assert report.max_error < 1e-5
 
 
+@pytest.mark.quick_cases("list", "cut off")
 @pytest.mark.parametrize(
     "content",
     [b"[]", b'{"head": 3}', b"{", b'{"a": ["b"]}', b"[" * 100_000, b"\xff", None],

@@ -49,6 +49,7 @@ def test_a_float_file_answers_as_the_model(
     report.assert_close(quantize=None)
 
 
+@pytest.mark.quick_cases("encoder-dynamic", "convolution-dynamic", "subclassed-dynamic")
 @pytest.mark.parametrize(
     ("kind", "quantize"),
     [

@@ -246,6 +246,7 @@ def test_a_technique_that_begins_later_chooses_its_values_then(xy, rng):
     np.testing.assert_allclose(centroids_of(later)[0], expected, atol=1e-6)
 
 
+@pytest.mark.quick_cases("text_encoder", "sequential")
 def test_a_model_of_every_kind_is_clustered_and_comes_back(model_kind, model, inputs, tmp_path):
     if model_kind == "keras_hub":
         pytest.skip("slow to copy and to save: pruning and quantization cover it")

@@ -48,6 +48,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.quick_cases("linear-mean-True", "kmeans++-sum-False")
 @pytest.mark.parametrize(
     ("method", "aggregation", "with_zero"),
     [

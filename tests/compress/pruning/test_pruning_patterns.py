@@ -124,6 +124,7 @@ def test_a_pattern_short_of_its_end_is_told_in_strip():
 # Blocks.
 
 
+@pytest.mark.quick_cases("AVG-block_size2", "MAX-block_size1")
 @pytest.mark.parametrize("block_size", [(1, 4), (2, 2), (3, 5)])
 @pytest.mark.parametrize("pooling", ["AVG", "MAX"])
 def test_block_masks_and_thresholds_equal_tfmots_at_every_step(block_size, pooling, rng):

@@ -119,6 +119,14 @@ def test_the_given_model_stays_as_it_was(pruner: str, model_and_x):
     assert nodes == [len(layer._inbound_nodes) for layer in model.layers]
 
 
+@pytest.mark.quick_cases(
+    "student-heads",
+    "student-ffn",
+    "student-vocabulary",
+    "bert-ffn",
+    "llama-heads",
+    "student-layers",
+)
 @pytest.mark.parametrize("pruner", list(PRUNERS))
 def test_a_smaller_model_can_be_saved_and_loaded(pruner: str, model_and_x, kind: str, tmp_path):
     if kind == "llama":  # KerasHub 0.32 forgets in a `.keras` file that the embeddings are tied
@@ -255,6 +263,7 @@ def test_cuts_follow_each_other(model_and_x):
     assert np.isfinite(answers(smaller, x)).all()
 
 
+@pytest.mark.quick_cases("heads")
 @pytest.mark.parametrize("pruner", ["layers", "heads"])
 def test_a_smaller_student_is_exported_whole(pruner: str, tmp_path):
     smaller, _ = PRUNERS[pruner](*scrambled(*student()))
