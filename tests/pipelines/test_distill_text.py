@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -150,13 +149,12 @@ print(run.verdict.to_json())
 """
 
 
-def kills() -> int:
-    return int(os.environ.get("TFDISTILL_KILLS", "2"))
-
-
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(2, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.soak)],
+)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_verdict(
-    teacher: Path, tmp_path: Path
+    kills: int, teacher: Path, tmp_path: Path
 ):
     def start(folder: Path) -> subprocess.Popen[str]:
         arguments = [str(teacher), str(folder), str(Path(__file__).parent)]
@@ -168,19 +166,19 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_verdict(
     began = time.monotonic()
     whole, _ = start(tmp_path / "whole").communicate(timeout=600)
     seconds = time.monotonic() - began
-    generator = np.random.default_rng(int(os.environ.get("TFDISTILL_SEED", "0")))
+    generator = np.random.default_rng(0)
     done = 0
-    while done < kills():
-        process = start(tmp_path / "killed")
+    while done < kills:
+        process = start(tmp_path / f"killed_{done % 4}")  # four runs that all are killed
         try:
-            process.wait(timeout=float(generator.uniform(5, seconds)))
-            break  # it finished between two kills
+            process.wait(timeout=float(generator.uniform(4, seconds)))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            done += 1
-    killed, _ = start(tmp_path / "killed").communicate(timeout=600)
-    assert whole.strip() and killed == whole
+        done += 1
+    for number in range(min(kills, 4)):
+        killed, _ = start(tmp_path / f"killed_{number}").communicate(timeout=600)
+        assert whole.strip() and killed == whole
 
 
 @pytest.mark.parametrize(
