@@ -16,7 +16,7 @@ from tfdistill.teachers import (
     fine_tune,
     train_head,
 )
-from tfdistill.teachers.training import loss_of, score_of
+from tfdistill.teachers.training import TrainedTeacher, loss_of, pick, score_of
 
 WORDS = 30
 
@@ -119,8 +119,7 @@ def test_the_better_kind_on_held_out_texts_is_picked(trained):
     _, best, scores = trained
 
     assert set(scores) == {"frozen", "fine-tuned"}
-    assert best.score == max(scores.values())
-    assert best.kind == max(scores, key=scores.get)
+    assert best.score == scores[best.kind] >= max(scores.values()) - 0.1
 
 
 @pytest.mark.slow
@@ -163,3 +162,17 @@ def test_unknown_kinds_and_outputs_are_refused():
     expected = "`outputs` must be one of ('softmax', 'sigmoid', 'linear'). Received: outputs='x'."
     with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
         loss_of("x")
+
+
+def judged(kind: str, score: float, loss: float) -> TrainedTeacher:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    return TrainedTeacher(kind, model, model, score, loss)
+
+
+def test_of_scores_within_a_standard_error_the_least_loss_is_picked():
+    # Of 100 texts 0.9 has a standard error of 0.03.
+    frozen, tuned = judged("frozen", 0.90, 0.5), judged("fine-tuned", 0.88, 0.3)
+    assert pick([frozen, tuned], rows=100) is tuned
+    assert pick([frozen, tuned], rows=1000) is frozen
+    numbers = judged("frozen", -0.4, 0.4), judged("fine-tuned", -0.3, 0.3)
+    assert pick(numbers, rows=10) is numbers[1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 import keras
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["EpochBar", "Progress"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tfdistill.files.atomic import replacing
 from tfdistill.introspection.optimizer_state import build_optimizer
 from tfdistill.teachers.pretrained import text_classifier, text_features
 
-__all__ = ["CutPadding", "TrainedTeacher", "best_teacher", "fine_tune", "train_head"]
+__all__ = ["CutPadding", "TrainedTeacher", "best_teacher", "fine_tune", "pick", "train_head"]
 
 OUTPUTS = ("softmax", "sigmoid", "linear")
 _WINDOW = 32  # batches that are sorted by length together
@@ -57,12 +57,14 @@ class TrainedTeacher:
         head: From features `[B, D]` to logits `[B, C]`.
         score: On the held-out texts: accuracy for "softmax", mean over labels of the accuracy for
             "sigmoid", minus the mean squared error for "linear".
+        loss: The mean loss of the same texts, in nats; squared error for "linear".
     """
 
     kind: str
     backbone: keras.Model
     head: keras.Model
     score: float
+    loss: float = math.nan
 
     def model(
         self, *, sequence_length: int | None = None, kept_ids: np.ndarray | None = None
@@ -98,6 +100,10 @@ def best_teacher(
 ) -> tuple[TrainedTeacher, dict[str, float]]:
     """Trains teachers of several kinds and picks the best one on held-out texts.
 
+    Held-out texts can be too easy to tell two teachers apart by accuracy: on 150 intents both kinds
+    had 0.9817 of 1,800 texts, and 0.951 and 0.964 of the test texts. So of the teachers whose score
+    is within a standard error of the best one, the one with the least loss is taken.
+
     Args:
         load_backbone: Loads the pretrained backbone, once for each kind.
         train: Token ids, int32 `[N, L]`, and labels: class ids `[N]`, 0 and 1 `[N, C]`, or
@@ -131,8 +137,29 @@ def best_teacher(
             load_backbone(), train, held_out, num_outputs=num_outputs, outputs=outputs,
             folder=own, seed=seed, **(fine_tuning if kind == "fine-tuned" else {}),
         )  # fmt: skip
-    best = max(found.values(), key=lambda teacher: teacher.score)
-    return best, {kind: teacher.score for kind, teacher in found.items()}
+    return pick(found.values(), rows=len(held_out[0])), {
+        kind: teacher.score for kind, teacher in found.items()
+    }
+
+
+def pick(teachers: Iterable[TrainedTeacher], *, rows: int) -> TrainedTeacher:
+    """Picks the teacher with the least loss of those that the scores cannot tell apart.
+
+    A share p of n texts has the standard error √(p (1 − p) / n). A score that is no share has its
+    loss in it already.
+
+    Args:
+        teachers: The teachers, at least one.
+        rows: Number of held-out texts n.
+
+    Returns:
+        One of them.
+    """
+    teachers = list(teachers)
+    best = max(teacher.score for teacher in teachers)
+    error = math.sqrt(best * (1 - best) / rows) if 0 <= best <= 1 else 0.0
+    near = [teacher for teacher in teachers if teacher.score >= best - error]
+    return min(near, key=lambda teacher: teacher.loss)
 
 
 def train_head(
@@ -332,7 +359,8 @@ def _scored(
 ) -> TrainedTeacher:
     teacher = TrainedTeacher(kind, backbone, head, score=math.nan)
     logits = _in_order_of_length(teacher.model(), held_out[0])
-    return TrainedTeacher(kind, backbone, head, score_of(outputs, held_out[1], logits))
+    loss = float(keras.ops.convert_to_numpy(loss_of(outputs)(held_out[1], logits)))
+    return TrainedTeacher(kind, backbone, head, score_of(outputs, held_out[1], logits), loss)
 
 
 def _in_order_of_length(model: keras.Model, ids: np.ndarray) -> np.ndarray:

@@ -168,7 +168,7 @@ def make_material(
     with progress.part("train the teacher", shown="1/6 training the teacher"):
         run.step("teacher", key, _TeacherStep(rows, words, plan, progress, seed))
     found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    kind = max(found, key=lambda name: found[name])
+    kind, scores = found["kind"], found["scores"]
 
     opened: list[TrainedTeacher] = []
 
@@ -205,7 +205,7 @@ def make_material(
         cache=TeacherCache(answers / "cache"),
         compiled=compiled,
         teacher_kind=kind,
-        teacher_scores=found,
+        teacher_scores=scores,
         teacher_folder=folder / kind,
         held_logits=np.load(tested / "held.npy"),
         test_logits=np.load(tested / "test.npy"),
@@ -225,7 +225,7 @@ class _TeacherStep:
         train, held = (
             (words.for_teacher(part.texts), part.targets) for part in (rows.train, rows.held_out)
         )
-        _, scores = best_teacher(
+        best, scores = best_teacher(
             lambda: pretrained.load_backbone(words.checkpoint),
             train,
             held,
@@ -237,7 +237,7 @@ class _TeacherStep:
             epochs=max(1, epochs),
             callbacks=[EpochBar(self.progress)],
         )
-        write_json(folder / "scores.json", scores)
+        write_json(folder / "scores.json", {"kind": best.kind, "scores": scores})
 
 
 def open_teacher(kind: str, rows: TextRows, words: Words, folder: Path) -> TrainedTeacher:
