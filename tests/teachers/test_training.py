@@ -16,7 +16,7 @@ from tfdistill.teachers import (
     fine_tune,
     train_head,
 )
-from tfdistill.teachers.training import TrainedTeacher, loss_of, pick, score_of
+from tfdistill.teachers.training import loss_of, pick, score_of
 
 WORDS = 30
 
