@@ -44,6 +44,7 @@ def test_no_heavy_package_is_loaded(statements: str):
     assert heavy_modules_after(statements) == set()
 
 
+@pytest.mark.quick_cases("import ray-ray")
 @pytest.mark.parametrize(
     ("statements", "expected"),
     [("import ray", "ray"), ("import tfdistill.introspection.backend", "keras")],
@@ -52,6 +53,7 @@ def test_the_check_above_can_fail(statements: str, expected: str):
     assert expected in heavy_modules_after(statements)
 
 
+@pytest.mark.slow
 def test_importing_tfdistill_leaves_the_keras_switch_alone():
     code = (
         "import os, tfdistill as td; td.prune_low_magnitude;"

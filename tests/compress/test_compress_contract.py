@@ -164,8 +164,6 @@ def fit(compressed: Compressed, inputs: np.ndarray) -> None:
     "quantize-sequential",
     "prune_global-sequential",
     "joint-attention",
-    "joint-tied",
-    "joint-subclassed",
 )
 @pytest.mark.parametrize(("technique", "model_kind"), PAIRS)
 def test_a_model_is_compressed_as_promised(

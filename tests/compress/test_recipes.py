@@ -178,6 +178,7 @@ def test_prune_then_quantize_keeps_its_sparsity_where_tfmot_loses_it():
         assert np.mean(layer.kernel.numpy() == 0) >= 0.5
 
 
+@pytest.mark.slow
 def test_a_pattern_holds_in_the_exported_file(tmp_path):
     recipe = [Prune(pattern=(2, 4), steps=4), Quantize(bits=8)]
     compressed = fitted(Compressed(wide(), recipe=recipe))

@@ -145,6 +145,7 @@ def with_noise(plain: keras.Model) -> keras.Model:
     return copy
 
 
+@pytest.mark.quick_cases("alone")
 @pytest.mark.parametrize(
     "name",
     [
@@ -171,6 +172,7 @@ def test_it_trains_in_a_recipe_and_holds_in_model_and_file(name: str, tmp_path: 
     assert td.compare(compressed, path, X).agreement >= 62 / 64  # activations have 8 bits
 
 
+@pytest.mark.slow
 def test_a_file_of_floats_is_the_model_to_the_last_digits(ternary: Compressed, tmp_path: Path):
     path = td.to_tflite(ternary, tmp_path / "m.tflite", quantize=None)
 

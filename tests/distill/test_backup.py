@@ -69,6 +69,7 @@ def test_without_the_states_of_dropout_it_would_end_elsewhere(tmp_path: Path, mo
     assert any((one != other).any() for one, other in zip(whole, resumed, strict=True))
 
 
+@pytest.mark.slow
 def test_a_backup_whose_weights_are_missing_does_not_count(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         train(Kill(3), folder=tmp_path)

@@ -120,6 +120,7 @@ def test_every_n_steps_are_measured_counted_over_epochs_and_fits():
         assert [one.step for one in monitor.measurements] == expected
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call_are_measured_as_well():
     plain, monitored = [], LossMonitor(every=4)
     for callbacks in ([], [monitored]):
@@ -135,6 +136,7 @@ def test_several_steps_in_one_call_are_measured_as_well():
     assert [one.step for one in monitored.measurements] == [0, 3, 8]
 
 
+@pytest.mark.slow
 def test_an_epoch_without_a_measurement_shows_the_latest_one():
     monitor = LossMonitor(every=1000)
     history = run(monitor)[1]

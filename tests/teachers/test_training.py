@@ -65,6 +65,7 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns():
     assert teacher.score > 0.4  # guessing gives a third
 
 
+@pytest.mark.slow
 def test_fine_tuning_moves_the_backbone_and_fits_what_a_head_alone_does_not():
     backbone = load_backbone()
     before = weights_of(backbone)

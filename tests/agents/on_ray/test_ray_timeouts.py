@@ -45,6 +45,7 @@ def hanging_pool(
         yield pool
 
 
+@pytest.mark.slow
 def test_text_that_hangs_is_given_up_and_its_process_ended(hanging_pool: AgentPool):
     before = hanging_pool.stats()["workers"][0]["pid"]
 

@@ -75,6 +75,7 @@ def test_a_schedule_of_your_own_is_followed():
     assert np.sum(strip(compressed).layers[0].kernel.numpy() == 0) == 64
 
 
+@pytest.mark.slow
 def test_weights_under_fit_equal_tfmots_at_the_end_of_each_epoch(rng: np.random.Generator):
     # The re-masking at each epoch's end is among what is compared. After 4 of 12 steps
     # 0.7 · (1 − (8/12)³) = 0.493 of 128 weights are gone, and 0.7 after 12.

@@ -57,6 +57,7 @@ class Parts(tfmot().quantization.keras.QuantizeConfig):
         return {}
 
 
+@pytest.mark.quick_cases("last_value")
 @pytest.mark.parametrize("rule", ["moving_average", "last_value"])
 def test_ranges_and_training_equal_tfmots_at_every_step(rule: str, rng):
     from tensorflow_model_optimization.python.core.quantization.keras import quantize_wrapper

@@ -233,6 +233,7 @@ def test_a_tiny_bert_teaches_the_packages_student_in_three_ways():
         assert 0 < last < 0.6 * first, name
 
 
+@pytest.mark.slow
 def test_paths_reach_the_layers_of_a_compressed_student():
     small = td.quantize_aware(encoder(1, num_layers=1), bits=4)
     pairs = [

@@ -16,6 +16,7 @@ pytest.importorskip("ai_edge_quantizer", reason="needs pip install tfdistill[qua
 Encoder = Callable[..., keras.Model]
 
 
+@pytest.mark.slow
 def test_blocks_follow_outliers_that_a_whole_channel_cannot(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -16,6 +16,7 @@ from tfdistill.students import causal_lm
 pytest.importorskip("ai_edge_quantizer", reason="needs pip install tfdistill[quantizer]")
 
 
+@pytest.mark.quick_cases("4-int4")
 @pytest.mark.parametrize(("bits", "quantize"), [(4, "int4"), (8, "dynamic")])
 def test_norms_before_a_kernel_leave_it_on_its_grid(
     bits: int, quantize: str, tmp_path: Path, rng: np.random.Generator

@@ -114,6 +114,7 @@ def test_vdn_reaches_that_fit():
     assert learner.greedy_return() == 5.0
 
 
+@pytest.mark.slow
 def test_a_learner_that_was_saved_goes_on_to_the_bit(tmp_path: Path):
     whole, first, second = (rl.VDN(rl.TwoStepGame(), seed=3, updates=2) for _ in range(3))
     whole.train(steps=640)

@@ -39,13 +39,13 @@ class Candidate:
         bundle: Its bundle, calibrated on the held-out rows.
         model: The Keras model that the file was made from.
         model_path: The same as a `.keras` file.
-        stages: Logits of the test rows at the stages of a Keras model, float32 `[M, C]` by name.
+        stages: The Keras models on the way to the file, by the names of their stages.
     """
 
     bundle: Path
     model: keras.Model
     model_path: Path
-    stages: dict[str, np.ndarray] = field(default_factory=dict)
+    stages: dict[str, keras.Model] = field(default_factory=dict)
 
 
 def encoder_candidate(
@@ -91,11 +91,10 @@ def encoder_candidate(
         )  # fmt: skip
         students.save_model(student, folder / "student.keras")
 
-    test_ids = material.words.for_student(rows.test.texts)
     with progress.part("train the student"):
         path = run.step("student", key, distil) / "student.keras"
     model = keras.saving.load_model(path)
-    stages = {"distilled": students.predict(model, test_ids)}
+    stages = {"distilled": model}
     if sparsity or bits != 8:
         key = {**key, "sparsity": sparsity, "bits": bits}
 
@@ -109,7 +108,7 @@ def encoder_candidate(
         with progress.part("compress the student"):
             path = run.step("compressed", key, compress) / "student.keras"
         model = keras.saving.load_model(path)
-        stages["quantization_aware"] = students.predict(model, test_ids)
+        stages["compressed" if sparsity else "quantization_aware"] = model
     mode = "int4" if bits == 4 else "dynamic"
     bundle = run.step(
         "encoder_bundle", {**key, "mode": mode},

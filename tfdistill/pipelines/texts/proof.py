@@ -111,26 +111,28 @@ def prove(
             "teacher_8bit": material.compiled(material.words.for_student(rows.test.texts)).argmax(
                 axis=-1
             ),
-            "control": control.argmax(axis=-1),
         }
         if words is not None:
             found["bag_of_words_labels"] = words["test"]
-        encoder = candidates["file"]
-        found |= {name: logits.argmax(axis=-1) for name, logits in encoder.stages.items()}
+        ids = material.words.for_student(rows.test.texts)
+        models = {"control": control, **candidates["file"].stages}
+        found |= {
+            name: students.predict(model, ids).argmax(axis=-1) for name, model in models.items()
+        }
         sure: dict[str, np.ndarray] = {}
         for name, one in candidates.items():
             found[name], sure[name] = _classes(one.bundle, rows.test.texts, names, labels)
         stages = [replace(scorer.row("teacher", teacher), **timing)]
         order = [
             "teacher_8bit", "control", "bag_of_words_labels", "bag_of_words_teacher",
-            *encoder.stages, "file",
+            *candidates["file"].stages, "file",
         ]  # fmt: skip
         for name in filter(found.__contains__, order):
             row = scorer.row(name, found[name])
             if name in candidates:
                 row = scores.with_bundle(row, candidates[name], rows.test.texts)
-            elif name in encoder.stages or name == "control":
-                row = scores.with_weights(row, encoder.model)
+            elif name in models:
+                row = scores.with_weights(row, models[name])
             elif name == "bag_of_words_labels" and words is not None:
                 row = replace(row, **words["costs"])
             else:
@@ -212,7 +214,7 @@ def _control(
     *,
     run: RunFolder,
     progress: Progress,
-) -> np.ndarray:
+) -> keras.Model:
     def train(folder: Path) -> None:
         student = students.start_student(
             material, sizes, num_outputs=rows.task.num_outputs, seed=recipe.seed
@@ -230,8 +232,7 @@ def _control(
     }
     with progress.part("train the control"):
         path = run.step("control", key, train) / "control.keras"
-    model = keras.saving.load_model(path)
-    return students.predict(model, material.words.for_student(rows.test.texts))
+    return keras.saving.load_model(path)
 
 
 def _words(rows: TextRows, run: RunFolder) -> dict[str, Any]:
