@@ -165,15 +165,15 @@ def test_unknown_kinds_and_outputs_are_refused():
         loss_of("x")
 
 
-def judged(kind: str, score: float, loss: float) -> TrainedTeacher:
+def judged(kind: str, score: float) -> TrainedTeacher:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    return TrainedTeacher(kind, model, model, score, loss)
+    return TrainedTeacher(kind, model, model, score)
 
 
-def test_of_scores_within_a_standard_error_the_least_loss_is_picked():
-    # Of 100 texts 0.9 has a standard error of 0.03.
-    frozen, tuned = judged("frozen", 0.90, 0.5), judged("fine-tuned", 0.88, 0.3)
+def test_within_a_standard_error_the_fine_tuned_teacher_is_picked():
+    # Of 100 texts 0.9 has a standard error of 0.03, of 1,000 one of 0.009.
+    frozen, tuned = judged("frozen", 0.90), judged("fine-tuned", 0.88)
     assert pick([frozen, tuned], rows=100) is tuned
     assert pick([frozen, tuned], rows=1000) is frozen
-    numbers = judged("frozen", -0.4, 0.4), judged("fine-tuned", -0.3, 0.3)
-    assert pick(numbers, rows=10) is numbers[1]
+    numbers = judged("frozen", -0.3), judged("fine-tuned", -0.31)
+    assert pick(numbers, rows=10) is numbers[0]
