@@ -292,6 +292,14 @@ def _file_kb(sizes: EncoderSizes, folder: Path, *, bits: int, **shape: int) -> f
     model = text_encoder(
         dropout=0.0, pooling="mean_max", row_of_token=rows.tolist(), seed=0, **settings
     )
+    # Equal constants are stored once, and an untrained model has many of them: biases of zeros.
+    generator = np.random.default_rng(0)
+    model.set_weights(
+        [
+            generator.normal(0, 0.02, value.shape).astype(value.dtype)
+            for value in model.get_weights()
+        ]
+    )
     path = to_tflite(model, folder / "size.tflite", quantize="int4" if bits == 4 else "dynamic")
     found = path.stat().st_size / 1024
     path.unlink()

@@ -59,7 +59,8 @@ class Progress:
     def reach(self, share: float) -> None:
         """Says how much of the part is done, in [0, 1]."""
         moved = max(0.0, min(share, 1.0) - self._done)
-        self._bar.update(moved * self._parts.get(self._part, 0.0))
+        step = moved * self._parts.get(self._part, 0.0)
+        self._bar.update(min(step, self._bar.total - self._bar.n))  # sums of fractions end beside 1
         self._done += moved
 
     def __enter__(self) -> Progress:

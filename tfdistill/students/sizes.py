@@ -85,7 +85,7 @@ def encoder_sizes(
 ) -> EncoderSizes:
     """Chooses the widest encoder whose file is within a limit and still has rows for the words.
 
-    The file has about `bits / 8` bytes for each weight, 4 for each id of the vocabulary (its row)
+    The file has about `bits / 8` bytes for each weight, 2 for each id of the vocabulary (its row)
     and some for the graph. The widest shape is taken that leaves 3,500 rows, or one for each word;
     where none does, the narrowest one with as many rows as fit.
 
@@ -115,7 +115,7 @@ def encoder_sizes(
     for embedding, hidden, heads, inner in _SHAPES:
         bare = EncoderSizes(0, embedding, hidden, heads, inner)
         weights = bare.parameters(sequence_length=sequence_length, num_classes=num_classes)
-        left = 1024 * max_kb - _GRAPH_BYTES - 4 * vocabulary_size - weights * bits / 8
+        left = 1024 * max_kb - _GRAPH_BYTES - 2 * vocabulary_size - weights * bits / 8
         rows = min(vocabulary_size, int(left / (embedding * bits / 8)))
         if rows >= wanted:
             return EncoderSizes(rows, embedding, hidden, heads, inner)
