@@ -124,8 +124,8 @@ def distill_text(
         unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
         teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
             and its `tokenizer.json`.
-        effort: "quick", "standard" or "thorough": about 6 and 30 minutes and 1 to 3 hours for
-            15,000 short texts on two cores. How long it takes is said before it starts.
+        effort: "quick", "standard" or "thorough": how long teacher and students train. An
+            estimate of the minutes is said before it starts.
         max_kb: Largest size of the `.tflite` file, in KB of 1,024 bytes.
         sparsity: Share of zeros in each kernel and table, or None; zeros make the download smaller.
         bits: 4 or 8, of the encoder's weights.

@@ -17,7 +17,7 @@ def test_more_effort_is_more_copies_more_training_and_more_time():
     assert [plan.copies for plan in plans] == [3, 20, 41]
     assert [plan.fine_tune_epochs for plan in plans] == [0, 4, 6]
     assert plans[0].minutes < plans[1].minutes < plans[2].minutes
-    # 15,000 short texts: what the documentation says of each effort.
+    # What is expected for 15,000 short texts, not what was measured.
     assert plans[1].minutes <= 30 and plans[2].minutes <= 180
 
 
