@@ -32,7 +32,13 @@ from tfdistill.pipelines.run_folder import RunFolder, write_json
 from tfdistill.pipelines.silence import only_own_words
 from tfdistill.pipelines.texts.candidates import Candidate, bag_candidate, encoder_candidate
 from tfdistill.pipelines.texts.effort import EFFORTS, Plan, plan_run
-from tfdistill.pipelines.texts.material import Material, Words, make_material, read_words
+from tfdistill.pipelines.texts.material import (
+    Material,
+    Words,
+    make_material,
+    open_tokenizer,
+    read_words,
+)
 from tfdistill.pipelines.texts.proof import Proof, choose, prove
 from tfdistill.pipelines.texts.rows import TextRows, read_rows
 from tfdistill.pipelines.texts.students import StudentRecipe
@@ -43,6 +49,7 @@ from tfdistill.reports.stage_table import read_report, write_report
 from tfdistill.reports.verdict import Shipped, Verdict
 from tfdistill.students.encoder import text_encoder
 from tfdistill.students.sizes import EncoderSizes, fitting_sizes
+from tfdistill.students.vocabulary import encode
 
 __all__ = ["TextRun", "distill_text"]
 
@@ -229,8 +236,9 @@ def _plan(
 ) -> tuple[Words, Plan, EncoderSizes]:
     """Decides the length of texts, the sizes of the student and the work, and says them."""
     longest = EFFORTS[effort].longest
-    whole = read_words(rows, checkpoint=checkpoint, sequence_length=_LONGEST)
-    lengths = np.count_nonzero(whole.for_teacher(rows.train.texts), axis=1)
+    tokenizer = open_tokenizer(checkpoint)
+    ids = encode(tokenizer, rows.train.texts, sequence_length=_LONGEST)
+    lengths = np.count_nonzero(ids, axis=1)
     length = min(longest, int(np.ceil(np.quantile(lengths, _COVERED))))
     cut = float(np.mean(lengths > length))
     if cut > 1 - _COVERED:

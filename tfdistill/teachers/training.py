@@ -30,7 +30,7 @@ __all__ = ["CutPadding", "TrainedTeacher", "best_teacher", "fine_tune", "pick", 
 
 OUTPUTS = ("softmax", "sigmoid", "linear")
 _WINDOW = 32  # batches that are sorted by length together
-_TOKENS_OF_A_BACKUP = 30_000  # some 20 s of MiniLM on two cores
+_TOKENS_OF_A_BACKUP = 30_000  # so that a crash costs a part of a pass and not all of it
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")

@@ -40,7 +40,8 @@ EFFORTS = {
     "standard": _Effort(1_000_000, 4, 20, 3_600_000, 42, 12_000_000, 128),
     "thorough": _Effort(6_000_000, 6, 41, 12_000_000, 84, 60_000_000, 256),
 }
-# Tokens a second on two cores of 2.5 GHz: MiniLM trained, in 8 bits on one core, and in float.
+# Assumed tokens a second on two cores: MiniLM trained, in 8 bits, and in float. For the estimate
+# alone; nothing that is made depends on them.
 TRAINED, ANSWERED, READ = 2_500, 12_000, 8_000
 LEARNED = 50_000  # tokens a second of a student of 0.4 M weights while it trains
 _FEWEST_COPIES_TOKENS = 3  # of a text that is worth varying
@@ -56,7 +57,7 @@ class Plan:
         fine_tune_epochs: Passes of the teacher's training; 0 trains a head on frozen features.
         copies: Varied copies of each text.
         passes: How often a student reads texts and copies, in all.
-        seconds: Expected seconds of each part on two cores.
+        seconds: A rough guess of the seconds of each part on two cores.
     """
 
     effort: str

@@ -33,7 +33,7 @@ from tfdistill.teachers.compiled import CompiledTeacher, compile_teacher, length
 from tfdistill.teachers.single_words import word_vectors
 from tfdistill.teachers.training import TrainedTeacher, best_teacher, fine_tune, train_head
 
-__all__ = ["Material", "Words", "make_material", "open_teacher", "read_words"]
+__all__ = ["Material", "Words", "make_material", "open_teacher", "open_tokenizer", "read_words"]
 
 _COMMON = 12_000  # ids of BERT's vocabulary, which is in order of frequency
 _ROWS_OF_A_CALL = 64
@@ -89,13 +89,28 @@ def read_words(rows: TextRows, *, checkpoint: Path | None = None, sequence_lengt
     Returns:
         The words.
     """
-    folder = extract(MINILM) if checkpoint is None else Path(checkpoint)
-    whole = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    whole = open_tokenizer(checkpoint)
     tokens = map(whole.id_to_token, range(min(_COMMON, whole.get_vocab_size())))
     common = [word for word in tokens if word and word.isalpha() and len(word) > 1]
     texts = [*rows.train.texts, *rows.unlabeled]
     tokenizer, kept_ids = cut_vocabulary(whole, [*texts, *common], sequence_length=sequence_length)
-    return Words(folder, whole, tokenizer, kept_ids, sequence_length)
+    return Words(_folder_of(checkpoint), whole, tokenizer, kept_ids, sequence_length)
+
+
+def open_tokenizer(checkpoint: Path | None = None) -> Tokenizer:
+    """Opens the tokenizer of a pretrained teacher.
+
+    Args:
+        checkpoint: Its folder, or None for MiniLM.
+
+    Returns:
+        The tokenizer with its whole vocabulary.
+    """
+    return Tokenizer.from_file(str(_folder_of(checkpoint) / "tokenizer.json"))
+
+
+def _folder_of(checkpoint: Path | None) -> Path:
+    return extract(MINILM) if checkpoint is None else Path(checkpoint)
 
 
 @dataclass(frozen=True, eq=False)
