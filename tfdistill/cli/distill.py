@@ -80,7 +80,7 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
     type=click.Choice(["quick", "standard", "thorough"]),
     default="standard",
     show_default=True,
-    help="How long teacher and students train; how many minutes is said before it starts.",
+    help="How long teacher and students train; a guess of the minutes is said before it starts.",
 )
 @click.option(
     "--max-kb",

@@ -131,8 +131,8 @@ def distill_text(
         unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
         teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
             and its `tokenizer.json`.
-        effort: "quick", "standard" or "thorough": how long teacher and students train. An
-            estimate of the minutes is said before it starts.
+        effort: "quick", "standard" or "thorough": how long teacher and students train. A
+            rough guess of the minutes is said before it starts.
         max_kb: Largest size of the `.tflite` file, in KB of 1,024 bytes.
         sparsity: Share of zeros in each kernel and table, or None; zeros make the download smaller.
         bits: 4 or 8, of the encoder's weights.
@@ -279,8 +279,8 @@ def _plan(
     )
     say(
         f"effort {effort!r}: teacher {_training(plan)}, {plan.copies} varied copies of each text, "
-        f"students of up to {max_kb:g} KB ({weights:,} weights); about {plan.minutes} minutes on "
-        "two cores"
+        f"students of up to {max_kb:g} KB ({weights:,} weights); a rough guess is "
+        f"{plan.minutes} minutes on two cores"
     )
     return words, plan, sizes
 
