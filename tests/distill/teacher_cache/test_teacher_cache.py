@@ -91,6 +91,22 @@ def test_each_pass_is_the_epoch_after_and_can_be_started_from(tmp_path: Path, x,
     assert labels(cache.dataset(x, y, seed=3, initial_epoch=2)) == passes[2]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    ("batch_size", "per_pass", "size"), [(16, 1, 16), (16, 2, 16), (24, 1, None)]
+)
+def test_a_batch_size_that_divides_the_rows_is_static_as_in_plain_fit(
+    tmp_path: Path, x, y, monkeypatch, kept: bool, batch_size: int, per_pass: int, size: int | None
+):
+    if not kept:
+        monkeypatch.setattr("tfdistill.distill.teacher_cache.cache._KEPT_BYTES", 0)
+    cache = TeacherCache.build(classifier(), x, tmp_path / "c")
+    data = cache.dataset(x, y, batch_size=batch_size, epochs_per_pass=per_pass)
+    sizes = {spec.shape[0] for spec in keras.tree.flatten(data.element_spec)}
+    assert sizes == {size}
+    assert sum(len(batch[1]) for batch in data) == 64 // per_pass
+
+
 def test_top_k_keeps_the_best_classes_and_the_mass_of_the_rest(tmp_path: Path, x):
     teacher = classifier(classes=6)
     cache = TeacherCache.build(teacher, x, tmp_path / "c", top_k=2)

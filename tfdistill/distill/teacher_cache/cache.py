@@ -278,12 +278,19 @@ class TeacherCache:
             epoch += 1  # the last batch is under way: who reads on begins the next epoch
             yield order[last:]
 
+        length = math.ceil(self.num_rows / epochs_per_pass)
+        # Where batches divide the rows, their size is static, and gradients need fewer operations.
+        divides = length % batch_size == 0
         rows = tf.data.Dataset.from_generator(
             orders, output_signature=tf.TensorSpec([None], tf.int64)
-        ).flat_map(lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size))
+        ).flat_map(
+            lambda order: tf.data.Dataset.from_tensor_slices(order).batch(
+                batch_size, drop_remainder=divides
+            )
+        )
         dataset = rows.map(self._taking(parts)).map(self._to_batch)
-        batches = math.ceil(math.ceil(self.num_rows / epochs_per_pass) / batch_size)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches))
+        batches = tf.data.experimental.assert_cardinality(math.ceil(length / batch_size))
+        dataset = dataset.apply(batches)
         return dataset.prefetch(2)
 
     def _taking(self, parts: dict[str, Any]) -> Callable[[tf.Tensor], dict[str, Any]]:
@@ -313,7 +320,7 @@ class TeacherCache:
         def take(rows: tf.Tensor) -> dict[str, Any]:
             found = tf.numpy_function(read, [rows], [spec.dtype for spec in specs], stateful=False)
             for tensor, spec in zip(found, specs, strict=True):
-                tensor.set_shape(spec.shape)
+                tensor.set_shape([*rows.shape, *spec.shape[1:]])
             return keras.tree.pack_sequence_as(signature, found)
 
         return take
