@@ -139,8 +139,9 @@ def demo(python: Path, rest: list[str]) -> int:
     return run(python.with_name("tfdistill"), "demo", *rest)
 
 
-# Files of tests side by side on up to four cores; `-n 0` after the target runs them in one process.
-SIDE_BY_SIDE = ("-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup")
+# Files of tests side by side; `-n 0` after the target runs them in one process. One process more
+# than cores, because tests of Ray and of limits on time wait.
+SIDE_BY_SIDE = ("-n", str(min(4, (os.cpu_count() or 1) + 1)), "--dist", "loadgroup")
 
 
 def test(python: Path, rest: list[str]) -> int:

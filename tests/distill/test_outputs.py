@@ -121,6 +121,7 @@ def distilled(units: int, **arguments) -> tuple[keras.Model, keras.Model, dict]:
     return teacher, student, history.history
 
 
+@pytest.mark.quick_cases("1-arguments0", "3-arguments3")
 @pytest.mark.parametrize(
     ("units", "arguments"),
     [

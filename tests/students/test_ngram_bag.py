@@ -137,6 +137,7 @@ def test_distiller_trains_it_on_soft_targets_alone(tmp_path: Path):
     assert np.mean(got == expected) >= 0.95
 
 
+@pytest.mark.quick_cases("40-3-None-hashed", "120-150-32-listed")
 @pytest.mark.parametrize("kind", ["listed", "hashed"])
 @pytest.mark.parametrize(("max_kb", "num_classes", "hidden_dim"), [(40, 3, None), (120, 150, 32)])
 def test_bag_stays_under_its_limit_and_comes_near_it(
