@@ -299,3 +299,14 @@ def test_distill_says_what_is_wrong_with_the_table(content: str, message: str, t
 
     assert result.exit_code == 1 and message in result.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_distill_prints_no_line_that_is_not_its_own(tmp_path: Path):
+    table = tmp_path / "empty.csv"
+    table.write_text("text,label\n", encoding="utf-8")
+    command = [sys.executable, "-m", "tfdistill.cli", "distill", str(table)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert [line[:11] for line in done.stderr.splitlines()] == ["tfdistill: "]

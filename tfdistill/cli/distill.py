@@ -130,8 +130,11 @@ def distill(
     Example: tfdistill distill reviews.csv --text review --label stars --out runs/reviews
     """
     with told():
-        from tfdistill.pipelines.distillation import distill_text
-        from tfdistill.reports.stage_table import StageRow, format_table
+        from tfdistill.pipelines.silence import only_own_words
+
+        with only_own_words():  # TensorFlow writes lines while it is imported
+            from tfdistill.pipelines.distillation import distill_text
+            from tfdistill.reports.stage_table import StageRow, format_table
 
         run = distill_text(
             data,
