@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,23 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path):
 def test_an_earlier_run_that_is_not_there_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=re.escape("`previous` must be an earlier run")):
         RunFolder(tmp_path / "run", earlier=(tmp_path / "none",))
+
+
+def test_a_folder_is_of_one_process_at_a_time_and_free_after_a_kill(tmp_path: Path):
+    run = RunFolder(tmp_path / "run")
+    run.start(0)
+    code = (
+        "import sys, time\n"
+        "from tfdistill.pipelines.run_folder import RunFolder\n"
+        "with RunFolder(sys.argv[1]).used_alone():\n"
+        "    print('mine', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(RuntimeError, match="`out` must be the folder of one run at a time"):
+            run.used_alone().__enter__()
+        other.kill()
+    with run.used_alone():
+        pass

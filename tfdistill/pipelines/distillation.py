@@ -7,6 +7,7 @@ rows ─ words ─ material ─┬─ encoder ─────┐
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -153,6 +154,7 @@ def distill_text(
     Raises:
         FileExistsError: If `out` holds something else than a run.
         FileNotFoundError: If a file or an earlier run is not there.
+        RuntimeError: If another process makes a run in `out`.
         ValueError: If a table is not right, or an argument out of range.
         AssetError: If the teacher cannot be downloaded.
     """
@@ -162,7 +164,7 @@ def distill_text(
     run = RunFolder(out, earlier=() if earlier is None else (earlier,))
     base_seed = run.base_seed(seed)
     checkpoint = None if teacher == "auto" else Path(teacher)
-    with only_own_words() as stream:
+    with only_own_words() as stream, contextlib.ExitStack() as stack:
         tell = say or functools.partial(_tell, stream)
         rows = read_rows(
             data, text=text, label=label, task="class", test=test, unlabeled=unlabeled,
@@ -170,6 +172,7 @@ def distill_text(
             seed=base_seed, say=tell,
         )  # fmt: skip
         run.start(base_seed)
+        stack.enter_context(run.used_alone())
         words, plan, sizes = _plan(
             rows, run, effort=effort, max_kb=max_kb, bits=bits, checkpoint=checkpoint, say=tell
         )
@@ -189,15 +192,19 @@ def distill_text(
             proof = prove(
                 rows, material, candidates, choice, recipe, sizes, run=run, progress=progress
             )
-    bundle = _ship(run.path, rows, candidates, choice, proof, material)
-    facts = run_facts(
-        data=rows.name,
-        rows={"training": len(rows.train), "held-out": len(rows.held_out), "test": len(rows.test)},
-        classes=rows.task.num_outputs,
-        arguments=arguments,
-    )
-    _report(run.path, rows, proof, facts=facts, seconds=time.monotonic() - started)
-    run.remove_unused()
+        bundle = _ship(run.path, rows, candidates, choice, proof, material)
+        facts = run_facts(
+            data=rows.name,
+            rows={
+                "training": len(rows.train),
+                "held-out": len(rows.held_out),
+                "test": len(rows.test),
+            },
+            classes=rows.task.num_outputs,
+            arguments=arguments,
+        )
+        _report(run.path, rows, proof, facts=facts, seconds=time.monotonic() - started)
+        run.remove_unused()
     return TextRun(
         folder=run.path,
         bundle=bundle,

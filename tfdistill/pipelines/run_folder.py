@@ -13,13 +13,16 @@ step of an earlier run with the same hash serves as it is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tfdistill.files.atomic import replacing
 
@@ -111,6 +114,27 @@ class RunFolder:
         """Makes the folder and writes down the seed of what all students share."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / _RUN, {"kind": "run", "format": _FORMAT, "base_seed": seed})
+
+    @contextlib.contextmanager
+    def used_alone(self) -> Iterator[None]:
+        """Keeps other processes out of the folder; the lock ends with its process, kills included.
+
+        Raises:
+            RuntimeError: If another process makes a run in it.
+        """
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RuntimeError(
+                "`out` must be the folder of one run at a time. Received: "
+                f"out={str(self.path)!r}, where another process makes one. Wait for it, or choose "
+                "another folder."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def has(self, name: str, key: Mapping[str, Any]) -> bool:
         """Tells whether a step is finished, here or in an earlier run."""
