@@ -39,7 +39,11 @@ def test_a_training_moves_its_part_by_the_share_of_its_epochs():
     model.compile("sgd", "mse")
     x = np.ones((40, 1))
     model.fit(x, x, batch_size=1, epochs=2, verbose=0, callbacks=[EpochBar(Listener({}))])
-    assert reached == [0.5, 0.5, 0.625, 0.75, 0.875, 1.0]
+    assert reached == [0.0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.625, 0.75, 0.875, 1.0]
+    reached.clear()
+    late = EpochBar(Listener({}), begin=0.6)
+    model.fit(x, x, batch_size=40, epochs=2, verbose=0, callbacks=[late])
+    assert reached == pytest.approx([0.6, 0.8, 0.8, 1.0])
 
 
 PROGRAM = """

@@ -65,6 +65,35 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns():
     assert teacher.score > 0.4  # guessing gives a third
 
 
+def test_features_that_were_read_before_a_kill_are_not_read_again(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("tfdistill.teachers.training._TOKENS_OF_A_BACKUP", 300)
+    said: list[tuple[int, int]] = []
+
+    def killed(done: int, rows: int) -> None:
+        said.append((done, rows))
+        if len(said) == 3:
+            raise KeyboardInterrupt
+
+    settings = {"num_outputs": 3, "hidden_dim": 8, "epochs": 1, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        train_head(load_backbone(), TRAIN, HELD_OUT, read=killed, **settings)
+    kept = sorted((tmp_path / "features").iterdir())
+    before = [path.stat().st_mtime_ns for path in kept]
+    assert len(kept) == 3
+
+    seen: list[list[int]] = []
+
+    def listen(done: int, rows: int) -> None:
+        seen.append([path.stat().st_mtime_ns for path in kept])
+
+    again = train_head(load_backbone(), TRAIN, HELD_OUT, read=listen, **settings)
+    assert len(seen) > 3 and all(times == before for times in seen)
+    undisturbed = train_head(load_backbone(), TRAIN, HELD_OUT, **{**settings, "folder": None})
+    for one, other in zip(weights_of(again.head), weights_of(undisturbed.head), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert [path.name for path in tmp_path.iterdir()] == ["trained.weights.h5"]
+
+
 @pytest.mark.slow
 def test_fine_tuning_moves_the_backbone_and_fits_what_a_head_alone_does_not():
     backbone = load_backbone()

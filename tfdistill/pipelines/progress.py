@@ -75,19 +75,24 @@ class EpochBar(keras.callbacks.Callback):
 
     Args:
         progress: The bar.
+        begin: Share of the part that was done before this training.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, *, begin: float = 0.0) -> None:
         super().__init__()
-        self._progress = progress
+        self._progress, self._begin = progress, begin
         self._epoch, self._batch, self._steps = 0, 0, 0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Takes the number of steps of an epoch, where the data tell it."""
+        self._steps = self.params.get("steps") or 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Notes which epoch it is."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Moves the bar, once in ten steps; the first epoch tells how many steps one has."""
+        """Moves the bar, once in ten steps, if it is known how many steps an epoch has."""
         self._batch = batch + 1
         if batch % 10 == 0 and batch < self._steps:
             self._move(self._epoch + batch / self._steps)
@@ -98,4 +103,5 @@ class EpochBar(keras.callbacks.Callback):
         self._move(epoch + 1)
 
     def _move(self, epochs: float) -> None:
-        self._progress.reach(epochs / max(1, self.params.get("epochs") or 1))
+        share = epochs / max(1, self.params.get("epochs") or 1)
+        self._progress.reach(self._begin + (1 - self._begin) * share)

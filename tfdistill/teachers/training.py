@@ -6,8 +6,10 @@ good, on sentiment it is eleven points worse. So both are trained and held-out t
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -94,6 +96,7 @@ def best_teacher(
     kinds: Sequence[str] = ("frozen", "fine-tuned"),
     folder: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    read: Callable[[int, int], None] | None = None,
     **fine_tuning: Any,
 ) -> tuple[TrainedTeacher, dict[str, float]]:
     """Trains teachers of several kinds and picks the best one on held-out texts.
@@ -112,6 +115,7 @@ def best_teacher(
         kinds: Of "frozen" and "fine-tuned".
         folder: Where finished weights and backups are kept; a run that is killed goes on there.
         seed: Seed of heads and order.
+        read: Argument of `train_head`.
         **fine_tuning: Arguments of `fine_tune`, such as `epochs`.
 
     Returns:
@@ -133,7 +137,7 @@ def best_teacher(
         own = None if folder is None else Path(folder) / kind
         found[kind] = known[kind](
             load_backbone(), train, held_out, num_outputs=num_outputs, outputs=outputs,
-            folder=own, seed=seed, **(fine_tuning if kind == "fine-tuned" else {}),
+            folder=own, seed=seed, **(fine_tuning if kind == "fine-tuned" else {"read": read}),
         )  # fmt: skip
     return pick(found.values(), rows=len(held_out[0])), {
         kind: teacher.score for kind, teacher in found.items()
@@ -172,6 +176,7 @@ def train_head(
     batch_size: int = 64,
     learning_rate: float = 1e-3,
     folder: str | os.PathLike[str] | None = None,
+    read: Callable[[int, int], None] | None = None,
     seed: int = 0,
 ) -> TrainedTeacher:
     """Trains a head on the features of a frozen backbone, which are computed once.
@@ -186,7 +191,9 @@ def train_head(
         epochs: Most passes over the texts.
         batch_size: Texts of a step.
         learning_rate: Adam's peak rate; it falls to 0 along a cosine.
-        folder: Where the trained head is kept, and found by the next call.
+        folder: Where the trained head is kept, and found by the next call. Features are kept there
+            every 30,000 tokens until the head is trained; a run that was killed goes on with them.
+        read: Called with the number of texts whose features are there, and of all of them.
         seed: Seed of the head and of the order.
 
     Returns:
@@ -200,7 +207,10 @@ def train_head(
     if path is None or not path.exists():
         ids = keras.Input((None,), dtype="int32", name="ids")
         short = keras.Model(ids, features(CutPadding()(ids)))
-        known, other = (_in_order_of_length(short, rows) for rows in (train[0], held_out[0]))
+        kept = None if path is None else path.parent / "features"
+        everything = np.concatenate([train[0], held_out[0]])
+        found = _features(short, everything, kept=kept, read=read or (lambda done, rows: None))
+        known, other = found[: len(train[0])], found[len(train[0]) :]
         head.get_layer("scale").adapt(known)
         steps = math.ceil(len(known) / batch_size) * epochs
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
@@ -220,6 +230,8 @@ def train_head(
             verbose=0,
         )
         _keep(head, path)
+        if kept is not None:
+            shutil.rmtree(kept)
     else:
         head.load_weights(path)
     return _scored("frozen", backbone, head, held_out, outputs)
@@ -364,6 +376,32 @@ def _in_order_of_length(model: keras.Model, ids: np.ndarray) -> np.ndarray:
     """Runs a model on batches of texts of like length; returns its rows in the order of `ids`."""
     order = np.argsort(np.sum(ids != 0, axis=1), kind="stable")
     return model.predict(ids[order], batch_size=64, verbose=0)[np.argsort(order)]
+
+
+def _features(
+    model: keras.Model, ids: np.ndarray, *, kept: Path | None, read: Callable[[int, int], None]
+) -> np.ndarray:
+    """Runs a model on texts in order of length and keeps what is done, part by part."""
+    lengths = np.count_nonzero(ids, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    part_of_row = np.cumsum(lengths[order]) // _TOKENS_OF_A_BACKUP
+    parts = np.split(order, np.flatnonzero(np.diff(part_of_row)) + 1)
+    if kept is not None:
+        kept.mkdir(exist_ok=True)
+    found, done = [], 0
+    for rows in parts:
+        name = hashlib.sha256(ids[rows].tobytes()).hexdigest()[:32]
+        path = None if kept is None else kept / f"{name}.npy"
+        if path is not None and path.exists():
+            found.append(np.load(path, allow_pickle=False))
+        else:
+            found.append(model.predict(ids[rows], batch_size=64, verbose=0))
+            if path is not None:
+                with replacing(path) as temporary, temporary.open("wb") as stream:
+                    np.save(stream, found[-1], allow_pickle=False)
+        done += len(rows)
+        read(done, len(ids))
+    return np.concatenate(found)[np.argsort(order)]
 
 
 def _weights_path(folder: str | os.PathLike[str] | None) -> Path | None:

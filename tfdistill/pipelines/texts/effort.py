@@ -57,6 +57,7 @@ class Plan:
         fine_tune_epochs: Passes of the teacher's training; 0 trains a head on frozen features.
         copies: Varied copies of each text.
         passes: How often a student reads texts and copies, in all.
+        reading_share: Expected share of the teacher's training that its frozen features take.
         seconds: A rough guess of the seconds of each part on two cores.
     """
 
@@ -65,6 +66,7 @@ class Plan:
     fine_tune_epochs: int
     copies: int
     passes: int
+    reading_share: float
     seconds: dict[str, float]
 
     @property
@@ -111,8 +113,9 @@ def plan_run(
     most = limits.student_tokens * pace / LEARNED
     passes = max(1, min(math.ceil(limits.views / (1 + copies)), int(most // max(1, read))))
     training = passes * read / pace
+    teaching = labelled_tokens * (epochs / TRAINED + 1 / READ) + 20
     seconds = {
-        "train the teacher": labelled_tokens * (epochs / TRAINED + 1 / READ) + 20,
+        "train the teacher": teaching,
         "compile the teacher": 30.0,
         "ask the teacher": read / ANSWERED,
         "train the student": training + 10,
@@ -121,4 +124,4 @@ def plan_run(
         "bag of words on the labels": 20.0,
         "export and measure": 60.0,
     }
-    return Plan(effort, length, epochs, copies, passes, seconds)
+    return Plan(effort, length, epochs, copies, passes, labelled_tokens / READ / teaching, seconds)

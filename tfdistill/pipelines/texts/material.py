@@ -240,6 +240,7 @@ class _TeacherStep:
         train, held = (
             (words.for_teacher(part.texts), part.targets) for part in (rows.train, rows.held_out)
         )
+        reading = self.plan.reading_share
         best, scores = best_teacher(
             lambda: pretrained.load_backbone(words.checkpoint),
             train,
@@ -250,7 +251,8 @@ class _TeacherStep:
             folder=folder,
             seed=self.seed,
             epochs=max(1, epochs),
-            callbacks=[EpochBar(self.progress)],
+            read=lambda done, texts: self.progress.reach(reading * done / texts),
+            callbacks=[EpochBar(self.progress, begin=reading)],
         )
         write_json(folder / "scores.json", {"kind": best.kind, "scores": scores})
 
