@@ -288,10 +288,29 @@ def test_the_smaller_candidate_ships_where_the_difference_may_be_luck() -> None:
     )  # fmt: skip
     assert (choice.name, choice.best) == ("bag_of_words_teacher", "file")
     assert choice.reason.startswith(
-        "bag of words on the teacher's answers (212 KB, accuracy 0.948) ships: it is tied with "
-        "encoder's file (-0.2 points ["
+        "bag of words on the teacher's answers (212 KB, accuracy 0.948) ships: it is within a "
+        "standard error of encoder's file (-0.2 points ["
     )
     assert choice.reason.endswith("]), which has 478 KB.")
+
+
+def test_a_tie_that_is_more_than_a_standard_error_ships_the_better_one() -> None:
+    # 8 of 400 rows differ, all in favor of the encoder but one: -1.5 points, standard error 0.7.
+    right = np.zeros(400, int)
+    encoder, bag = right.copy(), right.copy()
+    encoder[0], bag[1:8] = 1, 1
+    choice = shipped(
+        right, candidates={"file": encoder, "bag_of_words_teacher": bag},
+        sizes={"file": 2, "bag_of_words_teacher": 1},
+    )  # fmt: skip
+    assert choice.name == "file"
+    encoder[:5], bag[5:11] = 1, 1  # 5 against 6: -0.25 points, standard error 0.8
+    bag[:5] = 0
+    again = shipped(
+        right, candidates={"file": encoder, "bag_of_words_teacher": bag},
+        sizes={"file": 2, "bag_of_words_teacher": 1},
+    )  # fmt: skip
+    assert again.name == "bag_of_words_teacher"
 
 
 def test_the_smallest_of_many_ships_only_if_it_ties_with_the_best() -> None:

@@ -302,10 +302,11 @@ def shipped(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Shipped:
-    """Recommends the better candidate, or the smaller one if the difference may be luck.
+    """Recommends the best candidate, or a smaller one within a standard error of it.
 
-    The best candidate is compared with each other one as in `compare_with_rivals`. Of it and of
-    those that it ties with, the smallest ships.
+    The standard error is that of the difference on the same rows, from a paired bootstrap; the rule
+    is that of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3. Held-out
+    rows are few: a tie in the sense of `compare_with_rivals` would often ship the worse model.
 
     Args:
         labels: The right answers of *held-out* rows. Test rows would no longer be test rows after
@@ -329,8 +330,8 @@ def shipped(
         >>> choice = shipped(labels, candidates={"file": labels, "bag_of_words_teacher": labels},
         ...                  sizes={"file": 489_472, "bag_of_words_teacher": 217_088})
         >>> print(choice.reason)
-        bag of words on the teacher's answers (212 KB, accuracy 1.000) ships: it is tied with
-        encoder's file (+0.0 points [0.0, 0.0]), which has 478 KB.
+        bag of words on the teacher's answers (212 KB, accuracy 1.000) ships: it is within a
+        standard error of encoder's file (+0.0 points [0.0, 0.0]), which has 478 KB.
     """
     found = metric_of(metric, higher_is_better=higher_is_better)
     if not candidates:
@@ -344,13 +345,15 @@ def shipped(
     scores = paired_scores(found, labels, candidates, resamples=resamples, seed=seed)
     sign = 1 if found.higher_is_better else -1
     best = max(candidates, key=lambda name: (sign * scores[name][0], -sizes[name]))
-    others = (compared(scores, best, name, found, sizes) for name in candidates if name != best)
-    tied = [best, *(each.rival for each in others if each.outcome == "tied")]
-    name = min(tied, key=lambda each: sizes[each])
+    near = [name for name in candidates if _near(scores, best, name)]
+    name = min(near, key=lambda each: (sizes[each], each != best))
     comparisons = tuple(
         compared(scores, name, other, found, sizes) for other in candidates if other != name
     )
-    told = [_told(each, found, size_bytes=sizes[name]) for each in comparisons]
+    told = [
+        _told(each, found, size_bytes=sizes[name], near=_near(scores, name, each.rival))
+        for each in comparisons
+    ]
     reason = (
         f"{stage_title(name)} ({bytes_text(sizes[name])}, {found.title} "
         f"{score_text(scores[name][0])}) ships: it is {listed(told or ['the only candidate'])}."
@@ -358,13 +361,18 @@ def shipped(
     return Shipped(name=name, reason=reason, best=best, comparisons=comparisons)
 
 
-def _told(comparison: Comparison, metric: Metric, *, size_bytes: int) -> str:
+def _near(scores: Mapping[str, tuple[float, np.ndarray]], one: str, other: str) -> bool:
+    (value, resampled), (rival_value, rival_resampled) = scores[one], scores[other]
+    return bool(abs(value - rival_value) <= np.std(resampled - rival_resampled))
+
+
+def _told(comparison: Comparison, metric: Metric, *, size_bytes: int, near: bool) -> str:
     text = f"{stage_title(comparison.rival)} ({difference_text(comparison.difference, metric)})"
-    if comparison.outcome != "tied":
-        return f"{'better' if comparison.outcome == 'won' else 'worse'} than {text}"
+    if not near:
+        return f"{'better' if comparison.difference.value > 0 else 'worse'} than {text}"
     weight = bytes_text(comparison.size_bytes)
     larger = (comparison.size_bytes or 0) >= size_bytes
-    return f"tied with {text}, which has {'' if larger else 'only '}{weight}"
+    return f"within a standard error of {text}, which has {'' if larger else 'only '}{weight}"
 
 
 def _percent(share: Estimate) -> str:

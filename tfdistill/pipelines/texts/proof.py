@@ -53,7 +53,7 @@ class Proof:
 
 
 def choose(rows: TextRows, candidates: Mapping[str, Candidate]) -> Shipped:
-    """Picks what ships by the held-out rows: the better one, or the smaller one of equals.
+    """Picks what ships by the held-out rows: the better one, or the smaller one within an error.
 
     Args:
         rows: The texts.
