@@ -28,6 +28,17 @@ def test_parts_move_the_bar_by_the_seconds_that_they_are_expected_to_take():
         assert bar.n == pytest.approx(30)
 
 
+def test_a_part_that_was_found_finished_leaves_the_total():
+    with Progress({"teacher": 30.0, "student": 10.0}, stream=io.StringIO()) as progress:
+        bar = progress._bar
+        with progress.part("teacher"):
+            pass
+        assert (bar.n, bar.total) == (0, 10)
+        with progress.part("student"):
+            progress.reach(0.5)
+        assert (bar.n, bar.total) == (10, 10)
+
+
 def test_a_training_moves_its_part_by_the_share_of_its_epochs():
     reached: list[float] = []
 

@@ -117,8 +117,8 @@ def distill_text(
 
     A pretrained teacher learns the labels, frozen or fine-tuned, as held-out rows decide. It
     answers the texts and varied copies of them in 8 bits. An encoder and a bag of words learn from
-    its answers; what is better on held-out rows ships, or the smaller one within a standard error. The
-    test rows are asked once, at the end, of the student and of its cheapest rivals: the same
+    its answers; what is better on held-out rows ships, or the smaller one within a standard error.
+    The test rows are asked once, at the end, of the student and of its cheapest rivals: the same
     student on the labels alone, a bag of words on the labels, one on the teacher's answers.
 
     A run that was killed goes on where it was, if it is called again with the same arguments.

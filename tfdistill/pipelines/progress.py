@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 __all__ = ["EpochBar", "Progress"]
 
+_FOUND = 0.02  # share of the expected time within which a part cannot have been made
 _FORMAT = "{desc:<34} {percentage:3.0f} %|{bar}| {elapsed} of about {total_time}"
 
 
@@ -50,11 +52,18 @@ class Progress:
 
     @contextlib.contextmanager
     def part(self, name: str, *, shown: str | None = None) -> Iterator[Progress]:
-        """Names what is done inside; at its end the part counts as done, however long it took."""
+        """Names what is done inside; at its end the part counts as done, however long it took.
+
+        A part that was found finished leaves the total, so that the estimate is of what is made.
+        """
         self._part, self._done = name, 0.0
         self._bar.set_description_str(shown or name)
+        expected, start = self._parts.get(name, 0.0), time.monotonic()
         yield self
-        self.reach(1.0)
+        if self._done == 0.0 and time.monotonic() - start < _FOUND * expected:
+            self._bar.total = max(self._bar.total - expected, self._bar.n, 1e-9)
+        else:
+            self.reach(1.0)
 
     def reach(self, share: float) -> None:
         """Says how much of the part is done, in [0, 1]."""
