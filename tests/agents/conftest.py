@@ -8,3 +8,4 @@ from shared_fixtures.agents_at_work import (  # noqa: F401
     texts,
     tokenizer,
 )
+from shared_fixtures.typed_bundles import moods_bundle, stars_bundle  # noqa: F401

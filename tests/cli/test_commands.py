@@ -107,6 +107,27 @@ def test_predict_says_what_the_agent_says_of_arguments_and_of_lines(files: Path)
     assert json.loads(piped.output.splitlines()[0]) == row
 
 
+def test_predict_and_inspect_show_several_labels_and_a_number(
+    moods_bundle: Path, stars_bundle: Path
+):
+    assert run("predict", moods_bundle, "fun", "plain").output == (
+        "joy\t0.750\tfun\nno label\t\tplain\n"
+    )
+    found = json.loads(run("predict", moods_bundle, "loud", "--json").output)
+    assert found["text"] == "loud" and found["labels"] == ["joy", "anger"]
+    assert list(found["probabilities"]) == ["joy", "fear", "anger"]
+    assert run("predict", stars_bundle, "good").output == "4\tgood\n"
+    row = json.loads(run("predict", stars_bundle, "bad", "--json").output)
+    assert row == {"text": "bad", "value": 0.0}
+
+    shown = run("inspect", moods_bundle).output
+    assert "labels (3): joy, fear, anger" in shown and "thresholds: 0.500, 0.800, 0.700" in shown
+    assert "value: 3 + 2 * output" in run("inspect", stars_bundle).output
+    found = json.loads(run("inspect", stars_bundle, "--json").output)
+    assert found["task"] == "number" and found["thresholds"] is None
+    assert found["scale"] == {"mean": 3.0, "standard_deviation": 2.0}
+
+
 def test_predict_and_inspect_show_a_text_of_no_class(files: Path, tmp_path: Path):
     bundle = shutil.copytree(files / "bundle", tmp_path / "bundle")
     assert "confidence: softmax of the logits, not calibrated" in run("inspect", bundle).output

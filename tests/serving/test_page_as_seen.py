@@ -12,7 +12,7 @@ import pytest
 from shared_fixtures.browser import Browser
 from shared_fixtures.contrast import contrast
 
-from tfdistill.agents import Prediction
+from tfdistill.agents import LabelsPrediction, NumberPrediction, Prediction
 from tfdistill.serving.app import Routes, to_plain
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
@@ -21,6 +21,9 @@ LABELS = ["earn", "grain", "<i>oil</i>"]
 ANSWERS = {
     "sure": Prediction("earn", 0.988, (0.988, 0.010, 0.002)),
     "unsure": Prediction("<i>oil</i>", 0.4, (0.35, 0.25, 0.4)),
+    "both": LabelsPrediction(("earn", "<i>oil</i>"), (0.6, 0.1, 0.9)),
+    "neither": LabelsPrediction((), (0.1, 0.2, 0.3)),
+    "stars": NumberPrediction(3.1415926),
 }
 
 
@@ -112,6 +115,27 @@ def test_a_text_out_of_scope_is_told_as_such(browser: Browser, url: str):
     assert browser.value("document.querySelector('.unsure')") is None
     ask(browser, url, "outside")
     assert "perhaps none of these" in browser.value("document.querySelector('.unsure').innerText")
+
+
+def test_several_labels_stand_above_and_are_marked_among_the_bars(browser: Browser, url: str):
+    ask(browser, url, "both")
+    assert browser.value("document.querySelector('h2').innerText") == "earn, <i>oil</i>"
+    texts = "Array.from(document.querySelectorAll('.classes li')).map((item) => item.innerText)"
+    assert [text.split("\n") for text in browser.value(texts)] == [
+        ["<i>oil</i>", "90.0 %"],
+        ["earn", "60.0 %"],
+        ["grain", "10.0 %"],
+    ]
+    given = "Array.from(document.querySelectorAll('.classes li')).map((item) => item.className)"
+    assert browser.value(given) == ["given", "given", ""]
+    ask(browser, url, "neither")
+    assert browser.value("document.querySelector('h2').innerText") == "no label"
+    assert browser.value("document.querySelector('.given')") is None
+
+
+def test_a_number_stands_alone(browser: Browser, url: str):
+    ask(browser, url, "stars")
+    assert browser.value("document.querySelector('#answer').innerText") == "3.14159"
 
 
 COLORS = """Array.from(document.querySelectorAll(

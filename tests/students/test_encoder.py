@@ -103,15 +103,14 @@ def test_a_saved_student_answers_the_same(tmp_path):
     np.testing.assert_array_equal(loaded(ids([5, 7])), model(ids([5, 7])))
 
 
-@pytest.mark.parametrize("argument", sorted(set(SIZES) - {"num_classes"}))
+@pytest.mark.parametrize("argument", sorted(SIZES))
 def test_sizes_that_are_no_sizes_are_refused(argument: str):
     with pytest.raises(ValueError, match=f"`{argument}` must be an int of at least .*0"):
         build(**{argument: 0})
 
 
-def test_a_single_class_is_refused():
-    with pytest.raises(ValueError, match="`num_classes` must be an int of at least 2"):
-        build(num_classes=1)
+def test_a_single_output_is_a_number():
+    assert build(num_classes=1).output_shape == (None, 1)
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused():

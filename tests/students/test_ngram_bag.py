@@ -184,7 +184,7 @@ def test_unknown_kind_is_refused():
         ("num_rows", 1),
         ("sequence_length", 0),
         ("embedding_dim", 0),
-        ("num_classes", 1),
+        ("num_classes", 0),
         ("hidden_dim", 0),
         ("dropout", 1.0),
     ],

@@ -1,5 +1,8 @@
-from .agent import Agent as Agent, Prediction as Prediction
-from .calibration import calibrate_bundle as calibrate_bundle
+from .agent import Agent as Agent
+from .calibration import (
+    calibrate_bundle as calibrate_bundle,
+    calibrate_thresholds as calibrate_thresholds,
+)
 from .execution.executor import Executor as Executor, Job as Job
 from .execution.quarantine import (
     QuarantinedTextError as QuarantinedTextError,
@@ -8,6 +11,11 @@ from .execution.quarantine import (
 from .generation.generator import Generator as Generator, WrittenText as WrittenText
 from .on_ray.actors import RayAgent as RayAgent
 from .pool import AgentPool as AgentPool
+from .predictions import (
+    LabelsPrediction as LabelsPrediction,
+    NumberPrediction as NumberPrediction,
+    Prediction as Prediction,
+)
 from .team.folder import (
     deploy_policy as deploy_policy,
     open_team as open_team,
@@ -49,3 +57,4 @@ from .trust.scores import (
     class_probabilities as class_probabilities,
     in_scope_score as in_scope_score,
 )
+from .trust.thresholds import best_thresholds as best_thresholds

@@ -1,4 +1,4 @@
-"""One agent: a bundle folder, opened, that answers texts with labels.
+"""One agent: a bundle folder, opened, that answers texts with a class, labels or a number.
 
 The sentence to remember: an agent is files plus an interpreter. It needs no TensorFlow, opens in
 milliseconds, and gives the same answer in this process, on a thread, or in a Ray worker.
@@ -8,46 +8,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, overload
 
 import numpy as np
 
 from tfdistill.agents.execution.servable import predict_each
+from tfdistill.agents.predictions import (
+    LabelsPrediction,
+    NumberPrediction,
+    Prediction,
+    TypedPrediction,
+)
 from tfdistill.agents.tokenization.encoders import open_encoder
 from tfdistill.agents.trust.scores import judge
+from tfdistill.agents.trust.thresholds import sigmoid
 from tfdistill.bundles.bundle import Bundle, open_bundle
 from tfdistill.cluster.shipping import own_cache
 from tfdistill.runtime.interpreter import Interpreter, TensorSpec
 from tfdistill.runtime.shared_weights import SharedInterpreter
 
-__all__ = ["Agent", "Prediction"]
+__all__ = ["Agent"]
 
 _WORTH_SHARING_BYTES = 8 * 2**20
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Is the answer to one text.
-
-    Attributes:
-        label: The most probable class.
-        confidence: Its probability, in [0, 1].
-        probabilities: One per class, in the order of the bundle's labels; they sum to 1.
-        in_scope: False says "none of these": the text looks like no class, and `label` is only the
-            nearest one. None where the bundle has no rule for it.
-        score: What `in_scope` was judged by, higher for texts of the classes; or None.
-    """
-
-    label: str
-    confidence: float
-    probabilities: tuple[float, ...]
-    in_scope: bool | None = None
-    score: float | None = None
-
-
 class Agent:
-    """Answers texts with the classifier of a bundle, in this process.
+    """Answers texts with the model of a bundle, in this process.
+
+    What an answer is follows from the bundle's task: a `Prediction` of one class, a
+    `LabelsPrediction`, or a `NumberPrediction`.
 
     An agent is not safe to call from two threads at once: give each thread its own, or use an
     `AgentPool`. It takes raw text: it cuts and pads to the model's length itself.
@@ -63,7 +52,8 @@ class Agent:
     Attributes:
         bundle: The opened `Bundle`.
         path: Its folder, absolute.
-        labels: Class names.
+        labels: Class names; of a number, its name alone.
+        task: "class", "labels" or "number".
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -80,6 +70,7 @@ class Agent:
         self.bundle: Bundle = open_bundle(bundle)
         self.path = self.bundle.path
         self.labels = self.bundle.labels
+        self.task = self.bundle.task
         self._encoder = open_encoder(
             self.bundle.tokenizer_path.read_text(encoding="utf-8"),
             sequence_length=self.bundle.sequence_length,
@@ -94,17 +85,17 @@ class Agent:
     @overload
     def predict(
         self, texts: Iterable[str], *, return_exceptions: Literal[False] = ...
-    ) -> list[Prediction]: ...
+    ) -> list[TypedPrediction]: ...
 
     @overload
     def predict(
         self, texts: Iterable[str], *, return_exceptions: bool
-    ) -> list[Prediction | Exception]: ...
+    ) -> list[TypedPrediction | Exception]: ...
 
     def predict(
         self, texts: Iterable[str], *, return_exceptions: bool = False
-    ) -> list[Prediction] | list[Prediction | Exception]:
-        """Classifies texts.
+    ) -> list[TypedPrediction] | list[TypedPrediction | Exception]:
+        """Answers texts.
 
         Each text is computed by itself, so its answer does not depend on its neighbours.
 
@@ -115,7 +106,8 @@ class Agent:
                 True puts that error in its place and goes on, as `asyncio.gather` does.
 
         Returns:
-            One `Prediction` per text, in order.
+            One `Prediction` per text, in order; of several labels a `LabelsPrediction`, of a
+            number a `NumberPrediction`.
 
         Raises:
             TypeError: If `texts` is not a list of str.
@@ -124,8 +116,8 @@ class Agent:
         """
         return predict_each(self, texts, return_exceptions=return_exceptions)
 
-    def answer(self, text: str) -> Prediction | Exception:
-        """Classifies one text; what goes wrong with it is returned rather than raised.
+    def answer(self, text: str) -> TypedPrediction | Exception:
+        """Answers one text; what goes wrong with it is returned rather than raised.
 
         This is what a pool calls, where one text must not spoil the others.
 
@@ -133,19 +125,26 @@ class Agent:
             text: Raw text.
 
         Returns:
-            The `Prediction`, or the error that `predict` would raise for this text.
+            The answer, or the error that `predict` would raise for this text.
         """
-        stated = self.bundle.confidence
-        score, in_scope = None, None
         try:
             logits = self._logits(self._encoder.encode(text))
-            if stated is None:
-                probabilities = softmax(logits)
-            else:
-                share = self._encoder.unknown_share(text)
-                probabilities, score, in_scope = judge(logits, stated, unknown_share=share)
+            if self.bundle.scale is not None:
+                return NumberPrediction(float(self.bundle.scale.units(logits[0])))
+            if self.bundle.thresholds is not None:
+                return self._labels_of(logits, self.bundle.thresholds)
+            return self._class_of(text, logits)
         except Exception as error:  # whatever it is, it belongs to this text alone
             return error
+
+    def _class_of(self, text: str, logits: np.ndarray) -> Prediction:
+        stated = self.bundle.confidence
+        score, in_scope = None, None
+        if stated is None:
+            probabilities = softmax(logits)
+        else:
+            share = self._encoder.unknown_share(text)
+            probabilities, score, in_scope = judge(logits, stated, unknown_share=share)
         # A text of which nothing is known has equal probabilities, and still a nearest class.
         best = int(np.argmax(probabilities if stated is None else logits))
         return Prediction(
@@ -156,6 +155,19 @@ class Agent:
             score=score,
         )
 
+    def _labels_of(self, logits: np.ndarray, thresholds: tuple[float, ...]) -> LabelsPrediction:
+        probabilities = sigmoid(logits).tolist()
+        return LabelsPrediction(
+            labels=tuple(
+                label
+                for label, probability, least in zip(
+                    self.labels, probabilities, thresholds, strict=True
+                )
+                if probability >= least
+            ),
+            probabilities=tuple(probabilities),
+        )
+
     def evidence(self, text: str) -> tuple[np.ndarray, float]:
         """Returns what the answer to a text rests on, for whoever calibrates the bundle.
 
@@ -163,7 +175,8 @@ class Agent:
             text: Raw text.
 
         Returns:
-            The logits, float64 `[C]`, and the share of words that the tokenizer does not know.
+            The logits, float64 `[C]` (of a number, its standardized output `[1]`), and the share
+            of words that the tokenizer does not know.
 
         Raises:
             UnusableTextError: If the text has no word that the tokenizer knows.
@@ -180,7 +193,7 @@ class Agent:
             None where the agent refuses both.
         """
         texts = (self._encoder.some_words(), " ".join(self.labels))
-        return next((text for text in texts if isinstance(self.answer(text), Prediction)), None)
+        return next((text for text in texts if not isinstance(self.answer(text), Exception)), None)
 
     def run_blank(self) -> None:
         """Runs the model on a row of padding, for what measures time: no text may be refused."""
@@ -188,8 +201,10 @@ class Agent:
         self._interpreter.run({self._input.name: blank})
 
     def __repr__(self) -> str:
+        names = {"class": f"classes={len(self.labels)}", "labels": f"labels={len(self.labels)}"}
+        asked = names.get(self.task, "a number")
         return (
-            f"Agent({str(self.bundle.path)!r}, classes={len(self.labels)}, "
+            f"Agent({str(self.bundle.path)!r}, {asked}, "
             f"sequence_length={self.bundle.sequence_length})"
         )
 

@@ -1,19 +1,26 @@
-"""Calibrates a bundle: what its file answers to held-out texts decides how sure it may be."""
+"""Calibrates a bundle: what its file answers to held-out texts decides how sure it may be.
+
+Of several labels it decides from which probability each of them is given.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
 from tfdistill.agents.agent import Agent
 from tfdistill.agents.tokenization.text_encoder import UnusableTextError, check_texts
 from tfdistill.agents.trust.fitting import fit_confidence
+from tfdistill.agents.trust.thresholds import best_thresholds, sigmoid
 from tfdistill.bundles.bundle import Bundle
-from tfdistill.bundles.model_card import state_confidence
+from tfdistill.bundles.model_card import state_confidence, state_thresholds
 
-__all__ = ["calibrate_bundle"]
+__all__ = ["calibrate_bundle", "calibrate_thresholds"]
+
+_LEAST = 1e-12  # a threshold lies in (0, 1), and sigmoids may be 0 or 1
 
 
 def calibrate_bundle(
@@ -44,17 +51,13 @@ def calibrate_bundle(
 
     Raises:
         TypeError: If `texts` is not a list of str.
-        ValueError: If there are not as many labels as texts, a label is none of the bundle's, or
-            no text has a known word.
+        ValueError: If there are not as many labels as texts, a label is none of the bundle's,
+            no text has a known word, or the bundle answers something else than one class.
     """
     texts = check_texts(texts)
-    agent = Agent(bundle)
+    agent = _opened(bundle, task="class", instead="calibrate_thresholds")
     number = {name: index for index, name in enumerate(agent.labels)}
-    if len(labels) != len(texts):
-        raise ValueError(
-            "`labels` must be one for each text. Received: "
-            f"{len(labels)} labels for {len(texts)} texts."
-        )
+    _check_count(labels, texts)
     unknown = sorted({str(label) for label in labels if label not in number})
     if unknown:
         raise ValueError(
@@ -76,6 +79,71 @@ def calibrate_bundle(
         kept=kept,
     )
     return state_confidence(agent.path, confidence)
+
+
+def calibrate_thresholds(
+    bundle: str | os.PathLike[str], texts: Sequence[str], labels: Sequence[Collection[str]]
+) -> Bundle:
+    """Finds from which probability a bundle gives each of its labels, and writes it into it.
+
+    Each label has the threshold of the best F1 on the held-out texts, see
+    `tfdistill.agents.best_thresholds`; one that no held-out text has keeps 0.5. The probabilities
+    are those of the file itself.
+
+    Args:
+        bundle: A folder written by `tfdistill.save_bundle(task="labels")`; it is replaced as a
+            whole.
+        texts: Held-out texts: not those that the model was trained on.
+        labels: The names of the labels of each text; there may be none.
+
+    Returns:
+        The bundle, opened again from disk, with its `thresholds`.
+
+    Raises:
+        TypeError: If `texts` is not a list of str, or an entry of `labels` is a single str.
+        ValueError: If there are not as many entries as texts, a label is none of the bundle's, no
+            text has a known word, or the bundle does not answer with several labels.
+    """
+    texts = check_texts(texts)
+    agent = _opened(bundle, task="labels", instead="calibrate_bundle")
+    _check_count(labels, texts)
+    number = {name: index for index, name in enumerate(agent.labels)}
+    truth = np.zeros((len(texts), len(number)), bool)
+    for row, names in enumerate(labels):
+        if isinstance(names, str):
+            raise TypeError(
+                f"`labels` must be lists of names. Received: labels[{row}]={names!r} (str). Put a "
+                "single name in a list."
+            )
+        unknown = sorted(str(name) for name in names if name not in number)
+        if unknown:
+            raise ValueError(
+                f"`labels` must be labels of the bundle. Received: labels[{row}] with "
+                f"{unknown[:6]}."
+            )
+        truth[row, [number[name] for name in names]] = True
+    logits, _, answered = _evidence(agent, texts)
+    found = best_thresholds(sigmoid(logits), truth[answered])
+    return state_thresholds(agent.path, np.clip(found, _LEAST, 1 - _LEAST).tolist())
+
+
+def _opened(bundle: str | os.PathLike[str], *, task: str, instead: str) -> Agent:
+    agent = Agent(bundle)
+    if agent.task != task:
+        advice = "A number has nothing to calibrate." if agent.task == "number" else ""
+        raise ValueError(
+            f"`bundle` must be one with task={task!r}. Received: bundle={str(agent.path)!r} with "
+            f"task={agent.task!r}. {advice or f'Call `{instead}`.'}"
+        )
+    return agent
+
+
+def _check_count(labels: Sequence[Any], texts: Sequence[str]) -> None:
+    if len(labels) != len(texts):
+        raise ValueError(
+            "`labels` must be one for each text. Received: "
+            f"{len(labels)} labels for {len(texts)} texts."
+        )
 
 
 def _evidence(agent: Agent, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[int]]:

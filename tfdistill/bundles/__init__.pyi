@@ -1,5 +1,10 @@
+from .answer_kinds import NumberScale as NumberScale
 from .bundle import Bundle as Bundle, open_bundle as open_bundle
 from .chat_format import chat_prompt as chat_prompt
 from .confidence import Confidence as Confidence, OutOfScope as OutOfScope
 from .language import LanguageBundle as LanguageBundle, open_language_bundle as open_language_bundle
-from .model_card import describe_bundle as describe_bundle, state_confidence as state_confidence
+from .model_card import (
+    describe_bundle as describe_bundle,
+    state_confidence as state_confidence,
+    state_thresholds as state_thresholds,
+)

@@ -7,7 +7,8 @@
 `labels.json`      the names of the classes, in the order of the model's outputs
 `card.md`          what this is, for people
 `manifest.json`    format version, signatures, sequence length, the SHA-256 of each file above, and
-                   perhaps how sure its answers are (`confidence`)
+                   what its outputs mean (`task`), and perhaps how sure its answers are
+                   (`confidence`)
 =================  ================================================================================
 
 `tfdistill.export.save_bundle` writes one in a single step: the folder is complete, or it is not
@@ -33,7 +34,8 @@ from typing import Any
 
 import numpy as np
 
-from tfdistill.bundles.confidence import Confidence
+from tfdistill.bundles.answer_kinds import AnswerKind, NumberScale, read_answer_kind
+from tfdistill.bundles.confidence import Confidence, check_confident
 from tfdistill.files.folder import FolderKind
 from tfdistill.files.records import FileRecord, check_file, safe_file
 from tfdistill.runtime.interpreter import Signature, TensorSpec
@@ -97,6 +99,9 @@ class Bundle:
         manifest: All of `manifest.json`, read-only at its top level.
         confidence: How sure its answers are, as it was fitted; None where the bundle states
             nothing.
+        task: What it answers: one "class", several "labels", or a "number".
+        thresholds: Of several labels, the least probability of each; else None.
+        scale: Of a number, what turns the model's output into units; else None.
     """
 
     path: Path
@@ -107,6 +112,9 @@ class Bundle:
     model_path: Path
     manifest: Mapping[str, Any]
     confidence: Confidence | None = None
+    task: str = "class"
+    thresholds: tuple[float, ...] | None = None
+    scale: NumberScale | None = None
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -148,6 +156,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     manifest = read_manifest(folder)
     verify(folder, manifest.files)
     labels = _read_labels(folder)
+    kind = _read_kind(folder, manifest.content, labels=labels)
     return Bundle(
         path=folder,
         labels=labels,
@@ -156,7 +165,12 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         tokenizer_path=folder / "tokenizer.json",
         model_path=folder / "model.tflite",
         manifest=manifest.content,
-        confidence=_read_confidence(folder, manifest.content, num_classes=len(labels)),
+        confidence=_read_confidence(
+            folder, manifest.content, task=kind.task, num_classes=len(labels)
+        ),
+        task=kind.task,
+        thresholds=kind.thresholds,
+        scale=kind.scale,
     )
 
 
@@ -264,13 +278,25 @@ def _read_labels(folder: Path) -> tuple[str, ...]:
         ) from error
 
 
+def _read_kind(folder: Path, content: Mapping[str, Any], *, labels: Sequence[str]) -> AnswerKind:
+    try:
+        return read_answer_kind(content, labels)
+    # RecursionError: what is nested deeply can be read, and not shown in a message.
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise ValueError(
+            f"{MANIFEST} in the bundle {str(folder)!r} must state a task that is one, or none. "
+            f"Received one that is not ({str(error)[:500]}). Save the bundle again."
+        ) from error
+
+
 def _read_confidence(
-    folder: Path, content: Mapping[str, Any], *, num_classes: int
+    folder: Path, content: Mapping[str, Any], *, task: str, num_classes: int
 ) -> Confidence | None:
     if "confidence" not in content:
         return None
     try:
         confidence = Confidence.from_dict(content["confidence"])
+        check_confident(task)
         if num_classes < 2:
             raise ValueError("it needs two classes")
         return confidence

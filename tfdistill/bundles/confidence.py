@@ -12,7 +12,7 @@ from typing import Any
 
 from tfdistill.arguments import check_number
 
-__all__ = ["Confidence", "OutOfScope", "SCORES", "check_confidence"]
+__all__ = ["Confidence", "OutOfScope", "SCORES", "check_confidence", "check_confident"]
 
 # The first is the default; of equally good ones the earlier is taken.
 SCORES = ("energy", "entropy", "probability", "margin", "raw_energy")
@@ -115,6 +115,22 @@ def check_confidence(value: Any, *, argument: str = "confidence") -> Confidence 
             f"{argument}={value!r} ({type(value).__name__})."
         )
     return value
+
+
+def check_confident(task: str) -> None:
+    """Refuses a confidence for what is not one class.
+
+    Args:
+        task: Of the bundle.
+
+    Raises:
+        ValueError: If it is another one than "class".
+    """
+    if task != "class":
+        raise ValueError(
+            f"`confidence` must be None for task={task!r}. Received: a Confidence. Its temperature "
+            "is that of a softmax over classes."
+        )
 
 
 def _parts(content: Any, kind: type[Any], *, argument: str) -> dict[str, Any]:

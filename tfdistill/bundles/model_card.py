@@ -1,8 +1,8 @@
 """The card in a bundle: what the model is and what to check before relying on it.
 
 A bundle is written before it is measured, and neither the data nor a license can be seen in its
-weights. `describe_bundle` adds them, and `state_confidence` what was fitted to held-out texts; the
-model, tokenizer and labels stay the same bytes.
+weights. `describe_bundle` adds them, and `state_confidence` or `state_thresholds` what was fitted
+to held-out texts; the model, tokenizer and labels stay the same bytes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import tfdistill
+from tfdistill.bundles.answer_kinds import AnswerKind, answer_kind
 from tfdistill.bundles.bundle import BUNDLES, MANIFEST, Bundle, open_bundle
-from tfdistill.bundles.confidence import Confidence, check_confidence
+from tfdistill.bundles.confidence import Confidence, check_confidence, check_confident
 from tfdistill.bundles.export_modes import MODES
 from tfdistill.files.folder import replacing_folder
 from tfdistill.files.records import record_of
 from tfdistill.reports.stage_table import StageRow, markdown_table
 
-__all__ = ["card_text", "describe_bundle", "state_confidence"]
+__all__ = ["card_text", "describe_bundle", "state_confidence", "state_thresholds"]
 
 
 def card_text(
@@ -37,6 +38,7 @@ def card_text(
     about: Mapping[str, str] | None = None,
     rows: Sequence[StageRow] = (),
     confidence: Confidence | None = None,
+    kind: AnswerKind | None = None,
 ) -> str:
     """Writes the card in Markdown.
 
@@ -50,17 +52,19 @@ def card_text(
         about: Further facts by their names: data, teacher, licenses.
         rows: What was measured.
         confidence: What the bundle states of its confidence.
+        kind: What it answers; None is one class.
 
     Returns:
         The text. Without `rows` it claims no accuracy, and says so.
     """
     # A folder may come from a version that knew another mode.
-    kind = MODES[quantize].text if quantize in MODES else quantize
+    mode = MODES[quantize].text if quantize in MODES else quantize
+    kind = kind or AnswerKind()
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     facts = {
-        f"Classes ({len(labels)})": shown,
+        f"{_NAMED[kind.task]} ({len(labels)})": shown,
         "Input": f"text, cut to the first {sequence_length} tokens or n-grams.",
-        "Weights": f"{kind}, {model.stat().st_size:,} bytes.",
+        "Weights": f"{mode}, {model.stat().st_size:,} bytes.",
         **(about or {}),
         "Versions": ", ".join(f"{library} {version}" for library, version in versions.items()),
     }
@@ -71,7 +75,7 @@ def card_text(
         advice = "The figures hold for their test set: measure on your own texts as well."
     return f"""# {name}
 
-A text classifier in one LiteRT file, made with tfdistill {tfdistill.__version__}.
+{_ABOUT[kind.task]} in one LiteRT file, made with tfdistill {tfdistill.__version__}.
 
 {lines}
 
@@ -85,13 +89,33 @@ Agent("{name}").predict(["some text"])
 
 ## Before you rely on it
 
-{advice} {_warning(confidence)} A text without any word that the
+{advice} {_warning(confidence, kind)} A text without any word that the
 tokenizer knows is refused.
 """
 
 
-def _warning(confidence: Confidence | None) -> str:
-    """Says what an answer's confidence is worth, and what happens to texts of no class."""
+_NAMED = {"class": "Classes", "labels": "Labels", "number": "Number"}
+_ABOUT = {
+    "class": "A text classifier",
+    "labels": "A model of several labels a text",
+    "number": "A model of a number for a text",
+}
+
+
+def _warning(confidence: Confidence | None, kind: AnswerKind) -> str:
+    """Says what an answer is worth, and what happens to texts of no class."""
+    if kind.scale is not None:
+        return (
+            "The model answers\nevery text with a number, also one that is like no training text: "
+            f"{kind.scale.mean:.6g} + {kind.scale.standard_deviation:.6g} times its output."
+        )
+    if kind.thresholds is not None:
+        low, high = min(kind.thresholds), max(kind.thresholds)
+        asked = f"{low:.3f}" if low == high else f"{low:.3f} to {high:.3f}, each label its own"
+        return (
+            "Each label is a\nyes or no of its own; a text may have none. A label is given from a "
+            f"probability of\n{asked}. Probabilities are sigmoid outputs, not calibrated."
+        )
     always = "The model\nalways answers with one of the classes above"
     if confidence is None:
         return (
@@ -158,6 +182,7 @@ def describe_bundle(
             about=lines,
             rows=rows,
             confidence=bundle.confidence,
+            kind=_kind_of(bundle),
         )
         _write_card(folder, card, content)
     return open_bundle(target)
@@ -180,7 +205,7 @@ def state_confidence(path: str | os.PathLike[str], confidence: Confidence | None
     Raises:
         FileNotFoundError: If there is nothing at `path`.
         TypeError: If `confidence` is something else.
-        ValueError: If `path` is no bundle.
+        ValueError: If `path` is no bundle, or it answers something else than one class.
 
     Example:
         >>> state_confidence("no/such/folder", Confidence(temperature=1.3))
@@ -190,17 +215,71 @@ def state_confidence(path: str | os.PathLike[str], confidence: Confidence | None
     """
     check_confidence(confidence)
     bundle = open_bundle(path)
+    if confidence is not None:
+        check_confident(bundle.task)
+    kind = _kind_of(bundle)
+    return _restate(
+        bundle,
+        {"confidence": None if confidence is None else confidence.to_dict()},
+        warnings=(_warning(bundle.confidence, kind), _warning(confidence, kind)),
+    )
+
+
+def state_thresholds(path: str | os.PathLike[str], thresholds: Sequence[float] | None) -> Bundle:
+    """Writes into a bundle of several labels from which probability each of them is given.
+
+    The folder is replaced as a whole, as by `save_bundle`: whoever has it open keeps the old one.
+
+    Args:
+        path: The folder of a bundle with `task="labels"`.
+        thresholds: One for each label, in (0, 1), as `tfdistill.agents.best_thresholds` finds
+            them; None takes 0.5 for all.
+
+    Returns:
+        The bundle, opened again from disk.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        TypeError: If a threshold is not a number.
+        ValueError: If `path` is no bundle of several labels, or a threshold is out of range.
+
+    Example:
+        >>> state_thresholds("no/such/folder", [0.5, 0.2])
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: `path` must be an existing bundle folder. Received: path='no/such/fol...
+    """
+    bundle = open_bundle(path)
+    if bundle.task != "labels":
+        raise ValueError(
+            "`path` must be a bundle of several labels. Received: "
+            f"path={str(path)!r}, whose task is {bundle.task!r}. Save it with task='labels'."
+        )
+    kind = answer_kind("labels", bundle.labels, thresholds=thresholds)
+    return _restate(
+        bundle,
+        {"thresholds": list(kind.thresholds or ())},
+        warnings=(_warning(None, _kind_of(bundle)), _warning(None, kind)),
+    )
+
+
+def _restate(bundle: Bundle, parts: Mapping[str, Any], *, warnings: tuple[str, str]) -> Bundle:
+    """Writes parts of the manifest anew, takes out those that are None, and mends the card."""
     target = bundle.path
     with replacing_folder(target, replaces=BUNDLES, what="bundle", reopen=open_bundle) as folder:
         shutil.copytree(target, folder, dirs_exist_ok=True)
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        content.pop("confidence", None)
-        if confidence is not None:
-            content["confidence"] = confidence.to_dict()
-        card = (folder / "card.md").read_text(encoding="utf-8")
-        card = card.replace(_warning(bundle.confidence), _warning(confidence))
+        for name, part in parts.items():
+            content.pop(name, None)
+            if part is not None:
+                content[name] = part
+        card = (folder / "card.md").read_text(encoding="utf-8").replace(*warnings)
         _write_card(folder, card, content)
     return open_bundle(target)
+
+
+def _kind_of(bundle: Bundle) -> AnswerKind:
+    return AnswerKind(bundle.task, bundle.thresholds, bundle.scale)
 
 
 def _write_card(folder: Path, card: str, content: dict[str, Any]) -> None:

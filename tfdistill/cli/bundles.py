@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tfdistill.cli.errors import Failure, told, write
 
 if TYPE_CHECKING:
+    from tfdistill.agents.predictions import TypedPrediction
+    from tfdistill.bundles.bundle import Bundle
     from tfdistill.bundles.confidence import Confidence
 
 __all__ = ["inspect", "measure", "predict"]
@@ -42,7 +45,10 @@ def inspect(bundle: Path, as_json: bool) -> None:
     }
     found = {
         "path": str(opened.path),
+        "task": opened.task,
         "labels": list(opened.labels),
+        "thresholds": None if opened.thresholds is None else list(opened.thresholds),
+        "scale": None if opened.scale is None else dataclasses.asdict(opened.scale),
         "sequence_length": opened.sequence_length,
         "signatures": signatures,
         "size_bytes": sizes,
@@ -52,13 +58,23 @@ def inspect(bundle: Path, as_json: bool) -> None:
     shown = ", ".join(opened.labels[:12]) + (" …" if len(opened.labels) > 12 else "")
     lines = [
         f"{opened.path}: every file has the size and the SHA-256 of the manifest",
-        f"classes ({len(opened.labels)}): {shown}",
+        f"{'classes' if opened.task == 'class' else opened.task} ({len(opened.labels)}): {shown}",
         f"tokens per text: {opened.sequence_length}",
-        f"confidence: {_fitted(opened.confidence)}",
+        _meaning(opened),
         *(f"signature {name}: {described}" for name, described in signatures.items()),
         *(f"{size:>12,} bytes  {name}" for name, size in sizes.items()),
     ]
     write(found, as_json=as_json, text="\n".join(lines))
+
+
+def _meaning(bundle: Bundle) -> str:
+    if bundle.scale is not None:
+        scale = bundle.scale
+        return f"value: {scale.mean:.6g} + {scale.standard_deviation:.6g} * output"
+    if bundle.thresholds is not None:
+        shown = ", ".join(f"{least:.3f}" for least in bundle.thresholds[:12])
+        return f"thresholds: {shown}" + (" …" if len(bundle.thresholds) > 12 else "")
+    return f"confidence: {_fitted(bundle.confidence)}"
 
 
 def _fitted(confidence: Confidence | None) -> str:
@@ -93,7 +109,7 @@ def measure(path: Path, threads: int, signature: str | None, as_json: bool) -> N
 @click.argument("texts", nargs=-1)
 @_AS_JSON
 def predict(bundle: Path, texts: tuple[str, ...], as_json: bool) -> None:
-    """Classify texts, given here or one a line on standard input.
+    """Answer texts, given here or one a line on standard input.
 
     Example: tfdistill predict runs/demo/bundle "oil prices rose"
     """
@@ -107,8 +123,23 @@ def predict(bundle: Path, texts: tuple[str, ...], as_json: bool) -> None:
         agent = Agent(bundle)
         for text in wanted:
             (answer,) = agent.predict([text])
-            row = {"text": text, "label": answer.label, "confidence": answer.confidence}
-            row |= {"in_scope": answer.in_scope, "score": answer.score}
-            # A tab for each column, as before; the first one says it where the text is of no class.
-            label = f"none of these ({answer.label})" if answer.in_scope is False else answer.label
-            write(row, as_json=as_json, text=f"{label}\t{answer.confidence:.3f}\t{text}")
+            row, line = _shown(answer, agent.labels)
+            write({"text": text, **row}, as_json=as_json, text=f"{line}\t{text}")
+
+
+def _shown(answer: TypedPrediction, names: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Returns an answer as JSON has it, and as a line with a tab for each column."""
+    from tfdistill.agents.predictions import LabelsPrediction, NumberPrediction
+
+    if isinstance(answer, NumberPrediction):
+        return {"value": answer.value}, f"{answer.value:.6g}"
+    if isinstance(answer, LabelsPrediction):
+        probabilities = dict(zip(names, answer.probabilities, strict=True))
+        given = ", ".join(answer.labels) or "no label"
+        sure = ", ".join(f"{probabilities[label]:.3f}" for label in answer.labels)
+        return {"labels": list(answer.labels), "probabilities": probabilities}, f"{given}\t{sure}"
+    # The first column says it where the text is of no class.
+    label = f"none of these ({answer.label})" if answer.in_scope is False else answer.label
+    row = {"label": answer.label, "confidence": answer.confidence}
+    row |= {"in_scope": answer.in_scope, "score": answer.score}
+    return row, f"{label}\t{answer.confidence:.3f}"

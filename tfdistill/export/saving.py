@@ -20,6 +20,7 @@ import tokenizers
 
 import tfdistill
 from tfdistill.agents.tokenization.ngrams import NGrams
+from tfdistill.bundles.answer_kinds import NumberScale, answer_kind
 from tfdistill.bundles.bundle import (
     BUNDLES,
     CLASSIFIER,
@@ -33,7 +34,7 @@ from tfdistill.bundles.bundle import (
     open_bundle,
 )
 from tfdistill.bundles.chat_format import CHAT_FORMATS
-from tfdistill.bundles.confidence import Confidence, check_confidence
+from tfdistill.bundles.confidence import Confidence, check_confidence, check_confident
 from tfdistill.bundles.export_modes import IN_BUNDLES, MODES
 from tfdistill.bundles.language import Generation, LanguageBundle, open_language_bundle
 from tfdistill.bundles.model_card import card_text
@@ -237,6 +238,9 @@ def save_bundle(
     calibration: Any = None,
     verify_compression: bool = True,
     confidence: Confidence | None = None,
+    task: str = "class",
+    thresholds: Sequence[float] | None = None,
+    scale: NumberScale | None = None,
 ) -> Bundle:
     """Exports a classifier with its tokenizer and labels, as a folder that an agent opens alone.
 
@@ -251,23 +255,30 @@ def save_bundle(
         tokenizer: What made the ids: a tokenizer, or the `NGrams` of a bag of words. A tokenizer's
             own truncation and padding do not matter: an agent cuts and pads with id 0 to L. Every
             id it can produce must be below the vocabulary size of the model.
-        labels: C different class names, in the order of the logits.
+        labels: C different names, in the order of the logits; of a number, its name alone.
         quantize: As in `to_tflite`, without the modes whose fixed grids surround norms and
             softmax, too.
         calibration: For a mode that needs it: token ids of typical texts, int32 `[N, L]`.
         verify_compression: As in `to_tflite`: False gives up what the file cannot keep.
         confidence: How the logits become probabilities, as `tfdistill.agents.fit_confidence` finds
             it; None takes their softmax. `tfdistill.agents.calibrate_bundle` adds it later.
+        task: What the outputs mean: "class", of which one is right; "labels", each a yes or no of
+            its own; or "number", one standardized number. Agents answer accordingly.
+        thresholds: For "labels" the least probability of each, in (0, 1); None takes 0.5.
+            `tfdistill.agents.calibrate_thresholds` finds better ones later.
+        scale: For "number" what turns the output into units: mean and deviation of the training
+            numbers; None takes 0 and 1, the output itself.
 
     Returns:
         The bundle, opened again from disk.
 
     Raises:
         TypeError: If `tokenizer` is neither a `tokenizers.Tokenizer` nor `NGrams`, `labels` not a
-            list of str, or `confidence` no `Confidence`.
-        ValueError: If the number of labels differs from the model's classes, labels repeat, the
-            model has other inputs or outputs, returns probabilities or something that is not a
-            number, the tokenizer has more ids than the model, or n-grams another length.
+            list of str, `confidence` no `Confidence`, or `scale` no `NumberScale`.
+        ValueError: If the task is unknown or a part belongs to another one, the number of labels
+            differs from the model's classes, labels repeat, the model has other inputs or outputs,
+            returns probabilities or something that is not a number, the tokenizer has more ids than
+            the model, or n-grams another length.
         FileExistsError: If something other than a bundle is at `path`.
         RuntimeError: If the converter fails, or the file lost what `verify_compression` asks for.
     """
@@ -284,9 +295,12 @@ def save_bundle(
             f"{MODES[quantize].instead}"
         )
     names = check_labels(labels)
-    check_confidence(confidence)
+    kind = answer_kind(task, names, thresholds=thresholds, scale=scale)
+    if check_confidence(confidence) is not None:
+        check_confident(task)
     target = check_place(path, replaces=BUNDLES, what="bundle")
-    # An agent applies the softmax: twice would give labels that are right, and wrong confidences.
+    # An agent applies softmax or sigmoid: twice would give answers that are right, and wrong
+    # confidences.
     check_model(model, argument="model")
     inner = model.student if isinstance(model, Compressed) else model
     refuse_probabilities(inner, argument="model")
@@ -312,6 +326,7 @@ def save_bundle(
             file,
             versions=versions,
             confidence=confidence,
+            kind=kind,
         )
         (folder / "card.md").write_text(card, encoding="utf-8")
         _write_json(
@@ -324,6 +339,7 @@ def save_bundle(
                 "quantize": quantize,
                 "signatures": describe_signatures(signatures),
                 "files": {name: asdict(record_of(folder / name)) for name in FILES},
+                **kind.to_dict(),
                 **({} if confidence is None else {"confidence": confidence.to_dict()}),
             },
         )

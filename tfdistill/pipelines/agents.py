@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfdistill.agents.agent import Agent, Prediction
+from tfdistill.agents.agent import Agent
 from tfdistill.agents.pool import AgentPool
+from tfdistill.agents.predictions import Prediction
 from tfdistill.reports.stage_table import PoolRow
 
 __all__ = ["answer_all", "as_classes", "compare_executors"]

@@ -75,11 +75,11 @@ kbd { font: inherit; border: 1px solid var(--line); border-radius: .25rem; paddi
               margin-bottom: .75rem; }
 .classes .name { overflow-wrap: anywhere; }
 .classes .percent { font-variant-numeric: tabular-nums; }
-.classes li:first-child { font-weight: 600; }
+.classes .given { font-weight: 600; }
 .track { grid-column: 1 / -1; height: .6rem; border-radius: .3rem; background: var(--track);
          overflow: hidden; }
 .bar { height: 100%; min-width: 1px; border-radius: inherit; background: var(--rest); }
-.classes li:first-child .bar { background: var(--accent); }
+.classes .given .bar { background: var(--accent); }
 .unsure { border-left: .25rem solid var(--rest); background: var(--panel); margin: 0 0 1rem;
           padding: .5rem .75rem; }
 .wide { overflow-x: auto; }
@@ -121,12 +121,26 @@ function showClass(answer, labels) {
     make("p", "The text is unlike those that the model knows: perhaps none of these.", place)
       .className = "unsure";
   }
-  const list = make("ol", null, place);
+  const rest = showBars(answer.probabilities, labels);
+  if (rest.length) {
+    const sum = rest.reduce((total, [p]) => total + p, 0);
+    make("small", `${rest.length} more classes: ${percent(sum)}`, find("answer"));
+  }
+}
+function showLabels(answer, labels) {
+  make("h2", answer.labels.join(", ") || "no label", find("answer"));
+  const rest = showBars(answer.probabilities, labels, answer.labels);
+  if (rest.length) make("small", `${rest.length} more labels, less likely`, find("answer"));
+}
+// Lists the ten likeliest and returns the others.
+function showBars(probabilities, labels, given) {
+  const list = make("ol", null, find("answer"));
   list.className = "classes";
-  const ranked = answer.probabilities.map((p, i) => [p, labels[i] ?? `class ${i}`])
+  const ranked = probabilities.map((p, i) => [p, labels[i] ?? `class ${i}`])
     .sort((a, b) => b[0] - a[0]);
-  ranked.slice(0, 10).forEach(([p, label]) => {
+  ranked.slice(0, 10).forEach(([p, label], place) => {
     const item = make("li", null, list);
+    if (given ? given.includes(label) : place === 0) item.className = "given";
     make("span", label, item).className = "name";
     make("span", percent(p), item).className = "percent";
     const track = make("div", null, item);
@@ -135,11 +149,7 @@ function showClass(answer, labels) {
     bar.className = "bar";
     bar.style.width = `${100 * p}%`;
   });
-  const rest = ranked.slice(10);
-  if (rest.length) {
-    const sum = rest.reduce((total, [p]) => total + p, 0);
-    make("small", `${rest.length} more classes: ${percent(sum)}`, place);
-  }
+  return ranked.slice(10);
 }
 const isSpan = (item) => Array.isArray(item) && item.length === 3 && typeof item[0] === "number";
 function showValue(value, text, cell) {
@@ -198,7 +208,11 @@ async function ask(text) {
     if (turn !== asked) return; // a later question has the page
     find("state").textContent = `${Math.round(performance.now() - start)} ms`;
     if (content.error) throw new Error(content.error.message);
-    if (content.answer.probabilities) showClass(content.answer, servable.labels ?? []);
+    if (Array.isArray(content.answer.labels)) showLabels(content.answer, servable.labels ?? []);
+    else if (content.answer.probabilities) showClass(content.answer, servable.labels ?? []);
+    else if (typeof content.answer.value === "number") {
+      make("h2", String(Number(content.answer.value.toPrecision(6))), find("answer"));
+    }
     else showFields(content.answer.answer ?? content.answer, text);
     if (Array.isArray(content.answer.trace)) showTrace(content.answer.trace, text);
     document.body.dataset.done = "yes";

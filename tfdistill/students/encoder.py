@@ -78,7 +78,7 @@ def text_encoder(
         hidden_dim: Width of the embeddings and blocks; a multiple of `num_heads`.
         num_heads: Number of attention heads.
         intermediate_dim: Width of the feed-forward layer inside a block.
-        num_classes: Number of classes, at least 2.
+        num_classes: Number of logits, at least 1; a single one is a number, or yes against no.
         dropout: Share of activations dropped while training, a fraction in [0, 1).
         activation: Activation of the feed-forward layer.
         embedding_dim: Width of the token table; below `hidden_dim` a projection without a bias,
@@ -130,7 +130,7 @@ def text_encoder(
         hidden_dim=(hidden_dim, 1),
         num_heads=(num_heads, 1),
         intermediate_dim=(intermediate_dim, 1),
-        num_classes=(num_classes, 2),
+        num_classes=(num_classes, 1),
         embedding_window=(embedding_window, 1),
     )
     if embedding_window % 2 == 0:

@@ -70,7 +70,7 @@ def bag_of_words(
         num_rows: R, rows of the table, row 0 for padding included: `NGrams.num_rows`.
         sequence_length: L, rows per text, padded with 0: `NGrams.sequence_length`.
         embedding_dim: D, width of a row.
-        num_classes: Number of classes, at least 2.
+        num_classes: Number of logits, at least 1; a single one is a number, or yes against no.
         hidden_dim: Width of a layer with ReLU between the sum and the logits; None has none.
         dropout: Share of the sum's numbers dropped while training, a fraction in [0, 1).
         seed: Seed of the initial weights and of dropout; None draws one.
@@ -94,7 +94,7 @@ def bag_of_words(
     check_int(num_rows, argument="num_rows", at_least=2, hint=hint)
     check_int(sequence_length, argument="sequence_length", at_least=1, hint=hint)
     check_int(embedding_dim, argument="embedding_dim", at_least=1, hint=hint)
-    check_int(num_classes, argument="num_classes", at_least=2, hint=hint)
+    check_int(num_classes, argument="num_classes", at_least=1, hint=hint)
     if hidden_dim is not None:
         check_int(hidden_dim, argument="hidden_dim", at_least=1, hint=hint)
     check_number(dropout, argument="dropout", interval="[0, 1)", hint="0.0 drops nothing.")
@@ -158,7 +158,7 @@ def bag_of_words_for_size(
 
     Args:
         max_kb: The limit for `model.tflite` and `tokenizer.json` in KB of 1,000 bytes.
-        num_classes: Number of classes.
+        num_classes: Number of logits, at least 1.
         kind: "listed" or "hashed", as `NGrams.kind`.
         embedding_dim: D, width of a row; None takes the D of above.
         hidden_dim: As in `bag_of_words`.
@@ -180,7 +180,7 @@ def bag_of_words_for_size(
     """
     hint = "A bag for 150 classes has some 480."
     limit = int(1000 * check_number(max_kb, argument="max_kb", interval="(0, inf)", hint=hint))
-    check_int(num_classes, argument="num_classes", at_least=2)
+    check_int(num_classes, argument="num_classes", at_least=1)
     if embedding_dim is None:
         embedding_dim = _usual_width(limit, num_classes if hidden_dim is None else None)
     check_int(embedding_dim, argument="embedding_dim", at_least=1)

@@ -16,7 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.agents.agent import Agent, Prediction
+from tfdistill.agents.agent import Agent
+from tfdistill.agents.predictions import Prediction
 from tfdistill.pipelines.progress import Progress
 from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
 from tfdistill.pipelines.texts import scores, students

@@ -1,0 +1,3 @@
+"""Fixtures of this folder's tests; they are described where they come from."""
+
+from shared_fixtures.typed_bundles import moods_bundle, stars_bundle  # noqa: F401
