@@ -6,3 +6,4 @@ from shared_fixtures.agents_at_work import (  # noqa: F401
     texts,
     tokenizer,
 )
+from shared_fixtures.topics import tiny_teacher  # noqa: F401

@@ -9,21 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import keras_hub
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from shared_fixtures.topics import OTHERS, TOPICS
 
 import tfdistill as td
 from tfdistill.agents import Agent
 from tfdistill.pipelines import TextRun
-
-TOPICS = {
-    "weather": ["rain", "snow", "fog", "hail", "wind", "storm", "sun", "frost"],
-    "food": ["pizza", "soup", "bread", "tea", "cake", "rice", "salad", "stew"],
-    "travel": ["train", "plane", "ship", "bus", "hotel", "map", "ticket", "road"],
-}
-OTHERS = ["the", "a", "and", "with", "my", "is", "we", "now", "more", "some", "today", "here"]
 
 
 def texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
@@ -38,26 +30,8 @@ def texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of one block that knows the words above, as a KerasHub folder with its tokenizer."""
-    folder = tmp_path_factory.mktemp("teacher") / "tiny_bert"
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = [*special, *OTHERS, *(word for topic in TOPICS.values() for word in topic)]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(special)
-    backbone = keras_hub.models.BertBackbone(
-        vocabulary_size=len(words), num_layers=1, num_heads=2, hidden_dim=16,
-        intermediate_dim=32, max_sequence_length=32,
-    )  # fmt: skip
-    backbone.save_to_preset(str(folder))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+def teacher(tiny_teacher: Path) -> Path:
+    return tiny_teacher
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +111,8 @@ def test_another_seed_takes_over_teacher_and_answers(run: TextRun, teacher: Path
 
 
 PROGRAM = """
-import json, sys
-sys.path.insert(0, sys.argv[3])
+import json, os, sys
+sys.path[:0] = [sys.argv[3], os.path.dirname(sys.argv[3])]
 import tfdistill as td
 from test_distill_text import texts
 run = td.distill_text(

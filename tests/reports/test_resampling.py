@@ -9,7 +9,14 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from tfdistill.reports.metrics import accuracy, macro_f1
-from tfdistill.reports.resampling import METRICS, Metric, estimate, metric_of, paired_scores
+from tfdistill.reports.resampling import (
+    METRICS,
+    Metric,
+    estimate,
+    metric_of,
+    metric_score,
+    paired_scores,
+)
 
 CLASSES = np.array([0, 0, 0, 1, 1, 2])
 SAID = np.array([0, 0, 2, 1, 0, 2])
@@ -159,3 +166,14 @@ def test_a_metric_that_nothing_computes_is_refused() -> None:
 def test_no_resample_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="`resamples` must be an int of at least 1"):
         paired_scores(METRICS["accuracy"], [0], {"a": [0]}, resamples=0)
+
+
+def test_one_score_is_that_of_all_rows():
+    labels, said = [[1, 0], [1, 1]], [[1, 0], [0, 1]]
+    # Label 0: 2 / 3, label 1: 1.
+    assert metric_score("macro_f1", labels, said) == pytest.approx(5 / 6)
+    assert metric_score("micro_f1", labels, said) == pytest.approx(0.8)
+    assert metric_score("accuracy", labels, said) == 0.5
+    assert metric_score("mae", [1.0, 2.0], [2.0, 4.0]) == 1.5
+    # 1 - (0 + 1 + 1) / (4 + 0 + 4)
+    assert metric_score("r2", [1.0, 3.0, 5.0], [1.0, 4.0, 6.0]) == 0.75

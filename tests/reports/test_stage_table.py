@@ -91,6 +91,8 @@ def test_report_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
             "text_ms_p95",
             "metric",
             "score",
+            "micro_f1",
+            "mae",
         ]
     assert content["stages"][2] == {
         "stage": "tflite",
@@ -108,6 +110,8 @@ def test_report_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
         "text_ms_p95": None,
         "metric": None,
         "score": None,
+        "micro_f1": None,
+        "mae": None,
     }
     assert content["stages"][1]["latency_ms_p50"] is None
     assert content["pool"] == [

@@ -63,6 +63,13 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
 @click.argument("data", type=click.Path(path_type=Path))
 @table_options
 @click.option(
+    "--task",
+    type=click.Choice(["auto", "class", "labels", "number"]),
+    default="auto",
+    show_default=True,
+    help="One class a text, several labels (a list, or names between ',', ';' or '|'), a number.",
+)
+@click.option(
     "--test", type=click.Path(path_type=Path), help="File of test texts; else a fifth is held out."
 )
 @click.option(
@@ -122,10 +129,13 @@ def distill(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make a tiny classifier of your own texts: a table to a bundle, and whether it won.
+    """Make a tiny model of your own texts: a table to a bundle, and whether it won.
 
     DATA is a .csv, .tsv, .jsonl or .json file, each also with .gz, or a .parquet file. A run that
     was stopped goes on where it was if it is called again.
+
+    What decides is accuracy, for several labels macro F1, for a number R²; --require is a share of
+    what the teacher has of it.
 
     Example: tfdistill distill reviews.csv --text review --label stars --out runs/reviews
     """

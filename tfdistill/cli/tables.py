@@ -12,7 +12,7 @@ __all__ = ["table_options"]
 _OPTIONS = (
     click.option("--text", default="text", show_default=True, help="Column, or key, of the text."),
     click.option(
-        "--label", default="label", show_default=True, help="Column, or key, of the class."
+        "--label", default="label", show_default=True, help="Column, or key, of what is asked."
     ),
     click.option("--delimiter", help="What separates columns, or 'tab'; else it is found."),
     click.option("--encoding", help="Of the file, such as cp1252; else it is found."),

@@ -31,6 +31,7 @@ from tfdistill.files.folder import replacing_folder
 from tfdistill.pipelines.progress import Progress
 from tfdistill.pipelines.run_folder import RunFolder, write_json
 from tfdistill.pipelines.silence import only_own_words
+from tfdistill.pipelines.texts.answers import as_text
 from tfdistill.pipelines.texts.candidates import Candidate, bag_candidate, encoder_candidate
 from tfdistill.pipelines.texts.effort import EFFORTS, Plan, plan_run
 from tfdistill.pipelines.texts.material import (
@@ -43,8 +44,10 @@ from tfdistill.pipelines.texts.material import (
 from tfdistill.pipelines.texts.proof import Proof, choose, prove
 from tfdistill.pipelines.texts.rows import TextRows, read_rows
 from tfdistill.pipelines.texts.students import StudentRecipe
-from tfdistill.reports.confusions import changes_between, lost_examples
+from tfdistill.pipelines.texts.tasks import TASKS
+from tfdistill.reports.confusions import LostExample, changes_between, lost_examples
 from tfdistill.reports.html_page import write_page
+from tfdistill.reports.label_scores import label_scores
 from tfdistill.reports.provenance import run_facts
 from tfdistill.reports.stage_table import read_report, write_report
 from tfdistill.reports.verdict import Shipped, Verdict
@@ -56,6 +59,7 @@ __all__ = ["TextRun", "distill_text"]
 
 _COVERED = 0.997  # share of the training texts that are read whole, if they are not too long
 _LONGEST = 512  # tokens that MiniLM has positions for
+_LOST = 20  # texts that the page shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +100,7 @@ def distill_text(
     *,
     text: str = "text",
     label: str = "label",
+    task: str = "auto",
     test: Any = None,
     unlabeled: Any = None,
     teacher: str | os.PathLike[str] = "auto",
@@ -113,13 +118,14 @@ def distill_text(
     visible: bool = True,
     arguments: Sequence[str] | None = None,
 ) -> TextRun:
-    """Makes a tiny classifier of labelled texts, and says whether it won.
+    """Makes a tiny model of labelled texts, and says whether it won.
 
-    A pretrained teacher learns the labels, frozen or fine-tuned, as held-out rows decide. It
-    answers the texts and varied copies of them in 8 bits. An encoder and a bag of words learn from
-    its answers; what is better on held-out rows ships, or the smaller one within a standard error.
-    The test rows are asked once, at the end, of the student and of its cheapest rivals: the same
-    student on the labels alone, a bag of words on the labels, one on the teacher's answers.
+    It names one class, any of several labels, or a number. A pretrained teacher learns what is
+    right, frozen or fine-tuned, as held-out rows decide. It answers the texts and varied copies of
+    them in 8 bits. An encoder and a bag of words learn from its answers; what is better on held-out
+    rows ships, or the smaller one within a standard error. The test rows are asked once, at the
+    end, of the student and of its cheapest rivals: the same student on the labels alone, a bag of
+    words on the labels, one on the teacher's answers.
 
     A run that was killed goes on where it was, if it is called again with the same arguments.
 
@@ -127,7 +133,11 @@ def distill_text(
         data: A file (.csv, .tsv, .jsonl, .json, each also .gz, or .parquet), a data frame, or a
             pair of texts and labels.
         text: Name of the column of the texts.
-        label: Name of the column of the classes.
+        label: Name of the column of the classes; of labels, each cell a list or names between `,`,
+            `;` or `|`, or empty; or of numbers.
+        task: "class", "labels", "number", or "auto": lists are labels, fractions or more than 20
+            different numbers are a number, all else is a class. What decides is accuracy, macro
+            F1 or R².
         test: Test rows of the same form; None holds out a fifth.
         unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
         teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
@@ -159,7 +169,7 @@ def distill_text(
         AssetError: If the teacher cannot be downloaded.
     """
     started = time.monotonic()
-    _check(effort=effort, max_kb=max_kb, sparsity=sparsity, bits=bits)
+    _check(task=task, effort=effort, max_kb=max_kb, sparsity=sparsity, bits=bits)
     earlier = previous.folder if isinstance(previous, TextRun) else previous
     run = RunFolder(out, earlier=() if earlier is None else (earlier,))
     base_seed = run.base_seed(seed)
@@ -167,7 +177,7 @@ def distill_text(
     with only_own_words() as stream, contextlib.ExitStack() as stack:
         tell = say or functools.partial(_tell, stream)
         rows = read_rows(
-            data, text=text, label=label, task="class", test=test, unlabeled=unlabeled,
+            data, text=text, label=label, task=task, test=test, unlabeled=unlabeled,
             delimiter=delimiter, encoding=encoding, skip_bad_rows=skip_bad_rows,
             seed=base_seed, say=tell,
         )  # fmt: skip
@@ -200,7 +210,7 @@ def distill_text(
                 "held-out": len(rows.held_out),
                 "test": len(rows.test),
             },
-            classes=rows.task.num_outputs,
+            classes=None if rows.task.kind == "number" else rows.task.num_outputs,
             arguments=arguments,
         )
         _report(run.path, rows, proof, facts=facts, seconds=time.monotonic() - started)
@@ -221,7 +231,9 @@ def _tell(stream: TextIO, line: str) -> None:
     stream.flush()
 
 
-def _check(*, effort: str, max_kb: float, sparsity: float | None, bits: int) -> None:
+def _check(*, task: str, effort: str, max_kb: float, sparsity: float | None, bits: int) -> None:
+    if task not in ("auto", *TASKS):
+        raise ValueError(f"`task` must be one of {('auto', *TASKS)}. Received: task={task!r}.")
     if effort not in EFFORTS:
         raise ValueError(f"`effort` must be one of {tuple(EFFORTS)}. Received: effort={effort!r}.")
     check_number(max_kb, argument="max_kb", interval="(0, inf)", hint="150 to 2,000 are usual.")
@@ -348,19 +360,41 @@ def _ship(
 def _report(
     folder: Path, rows: TextRows, proof: Proof, *, facts: dict[str, str], seconds: float
 ) -> None:
-    names, labels = rows.task.label_names, rows.test.targets
+    shown = _shown(rows, proof)
+    labels = shown.pop("labels", ())
     write_page(
         folder / "report.html",
         stages=proof.stages,
         notes=proof.notes,
         verdict=proof.verdict,
         facts=facts,
-        changes=changes_between(labels, proof.teacher, proof.predictions, label_names=names),
-        lost=lost_examples(
-            rows.test.texts, labels, proof.teacher, proof.predictions, label_names=names
-        ),
+        labels=labels,
+        **shown,
     )
     write_report(
         folder, stages=proof.stages, pool=(), seconds=seconds, notes=proof.notes,
-        verdict=proof.verdict, facts=facts,
+        verdict=proof.verdict, facts=facts, labels=labels,
     )  # fmt: skip
+
+
+def _shown(rows: TextRows, proof: Proof) -> dict[str, Any]:
+    """Returns what the page tells of single classes, labels and texts."""
+    names, right, texts = rows.task.label_names, rows.test.targets, rows.test.texts
+    teacher, said = proof.teacher, proof.predictions
+    if rows.task.kind == "class":
+        return {
+            "changes": changes_between(right, teacher, said, label_names=names),
+            "lost": lost_examples(texts, right, teacher, said, label_names=names),
+        }
+    if rows.task.kind == "number":
+        return {}
+    models = {"teacher": teacher, "student": said}
+    knew, knows = ((right == each).all(axis=1) for each in (teacher, said))
+    lost = np.flatnonzero(knew & ~knows)[:_LOST]
+    return {
+        "labels": label_scores(right, models, label_names=names),
+        "lost": [
+            LostExample(texts[row], as_text(right[row], names), as_text(said[row], names))
+            for row in lost
+        ],
+    }

@@ -4,6 +4,8 @@
 `accuracy`, `macro_f1`              numbers from labels and predictions
 `expected_calibration_error`        how far confidences are from the share that is right
 `auroc`                             how well a score tells two kinds of examples apart
+`metric_score`                      one of many metrics: classes, several labels, numbers
+`label_scores`                      F1 label by label, where a text may have several
 `compare_with_rivals`               whether the student won: intervals from the same test rows
 `shipped`                           which candidate to ship, from held-out rows and bytes
 `StageRow`, `PoolRow`               rows of the results table and of the agents' throughput

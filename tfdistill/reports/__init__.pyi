@@ -1,5 +1,6 @@
 from .comparisons import Comparison as Comparison
 from .html_page import write_page as write_page
+from .label_scores import LabelScore as LabelScore, label_scores as label_scores
 from .metrics import (
     accuracy as accuracy,
     agreement as agreement,
@@ -8,7 +9,7 @@ from .metrics import (
     macro_f1 as macro_f1,
 )
 from .provenance import run_facts as run_facts
-from .resampling import Estimate as Estimate
+from .resampling import Estimate as Estimate, metric_score as metric_score
 from .stage_table import (
     PoolRow as PoolRow,
     StageRow as StageRow,

@@ -10,6 +10,7 @@ from typing import Any
 from tfdistill.files.atomic import replacing
 from tfdistill.reports.comparisons import Comparison, score_text
 from tfdistill.reports.confusions import ConfusionChange, LostExample
+from tfdistill.reports.label_scores import LabelScore, label_table
 from tfdistill.reports.pareto_plot import stage_plots
 from tfdistill.reports.quantities import bytes_text
 from tfdistill.reports.stage_names import explained_stages, stage_title
@@ -31,6 +32,7 @@ def write_page(
     sensitivity: Mapping[str, float] | None = None,
     verdict: Verdict | None = None,
     facts: Mapping[str, str] | None = None,
+    labels: Sequence[LabelScore] = (),
 ) -> Path:
     """Writes the page. Texts and names are escaped: they may come from strangers.
 
@@ -43,6 +45,7 @@ def write_page(
         sensitivity: Accuracy points that each layer costs when it alone is compressed.
         verdict: Whether the student won; the page opens with it.
         facts: What the run was, by name: data set, date, command, versions (see `run_facts`).
+        labels: Figures of each label, where a text may have several.
 
     Returns:
         The file.
@@ -69,6 +72,7 @@ def write_page(
         hollow=any('<path class="smaller"' in picture for _, picture in plots),
         notes=notes,
         sensitivity=Table(["layer", "points lost"], points),
+        labels=label_table(labels),
         changes=Table(["right → said", "teacher", "student"], counts),
         lost=Table(["text", "right", "student says"], texts),
     )

@@ -20,7 +20,15 @@ import numpy as np
 
 from tfdistill.arguments import check_int
 
-__all__ = ["Estimate", "METRICS", "Metric", "estimate", "metric_of", "paired_scores"]
+__all__ = [
+    "Estimate",
+    "METRICS",
+    "Metric",
+    "estimate",
+    "metric_of",
+    "metric_score",
+    "paired_scores",
+]
 
 _ENDS = (2.5, 97.5)  # percentiles
 _AT_ONCE = 1 << 18  # rows times resamples: the counts of one go take 2 MB, as caches do
@@ -189,6 +197,32 @@ def paired_scores(
         name: (float(whole[0]), np.concatenate(resampled))
         for name, (whole, *resampled) in parts.items()
     }
+
+
+def metric_score(
+    metric: str | Metric | Callable[[Any, Any], float], labels: Any, predictions: Any
+) -> float:
+    """Scores one model on all rows.
+
+    Args:
+        metric: As `metric_of` takes it.
+        labels: The right answers: classes `[N]`, several labels 0 or 1 `[N, C]`, or numbers `[N]`
+            or `[N, C]`.
+        predictions: What the model says, the shape of `labels`.
+
+    Returns:
+        The score.
+
+    Raises:
+        TypeError: If something is not of the kind that the metric needs.
+        ValueError: If the shapes differ, or the metric is unknown.
+
+    Example:
+        >>> metric_score("mae", [1.0, 2.0], [1.5, 2.5]), metric_score("r2", [1.0, 3.0], [1.0, 3.0])
+        (0.5, 1.0)
+    """
+    scores = paired_scores(metric_of(metric), labels, {"predictions": predictions}, resamples=1)
+    return scores["predictions"][0]
 
 
 def estimate(value: float, resampled: np.ndarray) -> Estimate:

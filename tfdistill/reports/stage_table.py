@@ -4,7 +4,7 @@ One row per stage, all measured on the same test set. `write_report` leaves thre
 
     report.json   the numbers, for scripts
     report.md     the same for people
-    pareto.svg    accuracy against size and against latency
+    pareto.svg    accuracy, or what counts, against size and against latency
 
 Nothing here needs TensorFlow or matplotlib.
 """
@@ -22,6 +22,7 @@ from typing import Any
 
 from tfdistill.files.atomic import replacing
 from tfdistill.reports.comparisons import score_text
+from tfdistill.reports.label_scores import LabelScore, label_table
 from tfdistill.reports.pareto_plot import stages_svg
 from tfdistill.reports.quantities import MISSING, bytes_text, count_text, fixed_text
 from tfdistill.reports.resampling import METRICS
@@ -38,7 +39,7 @@ __all__ = [
     "write_report",
 ]
 
-_FRACTIONS = ("accuracy", "macro_f1", "teacher_agreement")
+_FRACTIONS = ("accuracy", "macro_f1", "micro_f1", "teacher_agreement")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class StageRow:
         text_ms_p95: Milliseconds that 95 % of the texts stay below.
         metric: Name of the metric of `score`, where accuracy is not what counts.
         score: What the stage is worth in that metric; any finite number.
+        micro_f1: F1 over all labels of all texts together, in [0, 1], where a text may have
+            several.
+        mae: Mean absolute error, where a number is asked.
 
     Raises:
         ValueError: If a fraction is outside [0, 1], another number is negative or not finite, or
@@ -84,6 +88,8 @@ class StageRow:
     text_ms_p95: float | None = None
     metric: str | None = None
     score: float | None = None
+    micro_f1: float | None = None
+    mae: float | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self)[1:]:
@@ -130,6 +136,7 @@ def write_report(
     notes: Sequence[str] = (),
     verdict: Verdict | None = None,
     facts: Mapping[str, str] | None = None,
+    labels: Sequence[LabelScore] = (),
 ) -> Path:
     """Writes `report.json`, `report.md` and `pareto.svg`.
 
@@ -141,6 +148,7 @@ def write_report(
         notes: Sentences for `report.md`: what the reader has to know beside the numbers.
         verdict: Whether the student won; its line opens `report.md`.
         facts: What the run was, by name: data set, date, command, versions.
+        labels: Figures of each label, where a text may have several.
 
     Returns:
         The folder.
@@ -165,13 +173,16 @@ def write_report(
         content["verdict"] = verdict.to_dict()
     if facts:
         content["facts"] = dict(facts)
+    if labels:
+        content["labels"] = [dataclasses.asdict(each) for each in labels]
     with replacing(target / "report.json") as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     with replacing(target / "report.md") as temporary:
         text = _markdown(
-            stages, pool=pool, seconds=seconds, notes=notes, verdict=verdict, facts=facts or {}
-        )
+            stages, pool=pool, seconds=seconds, notes=notes, verdict=verdict, facts=facts or {},
+            labels=labels,
+        )  # fmt: skip
         temporary.write_text(text, encoding="utf-8")
     with replacing(target / "pareto.svg") as temporary:
         temporary.write_text(stages_svg(stages), encoding="utf-8")
@@ -185,7 +196,8 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
         folder: The run's folder.
 
     Returns:
-        Its content: "stages", "pool" and "seconds", "verdict" and "facts" if the run has them.
+        Its content: "stages", "pool" and "seconds"; "verdict", "facts" and "labels" if the run has
+        them.
 
     Raises:
         FileNotFoundError: If the folder holds no report.
@@ -267,6 +279,8 @@ def results_table(rows: Sequence[StageRow]) -> Table:
         (title or "score", "score", _score_text),
         ("accuracy", "accuracy", fixed_text),
         ("macro F1", "macro_f1", fixed_text),
+        ("micro F1", "micro_f1", fixed_text),
+        ("MAE", "mae", _score_text),
         ("parameters", "parameters", count_text),
         ("non-zero", "nonzero", count_text),
         ("size", "size_bytes", bytes_text),
@@ -299,6 +313,7 @@ def _markdown(
     notes: Sequence[str],
     verdict: Verdict | None,
     facts: Mapping[str, str],
+    labels: Sequence[LabelScore],
 ) -> str:
     parts = [
         *([] if verdict is None else [verdict.line()]),
@@ -306,8 +321,10 @@ def _markdown(
         *(["\n".join(f"* {name}: {text}" for name, text in facts.items())] if facts else []),
         markdown_table(stages),
         " ".join(_told(stages)),
-        "![Accuracy against size and against latency](pareto.svg)",
+        "![What each stage is worth against size and against latency](pareto.svg)",
     ]
+    if labels:
+        parts += ["## Each label", label_table(labels).markdown()]
     if pool:
         head = ["executor", "items / s", "same predictions"]
         lines = [
@@ -332,5 +349,6 @@ def _told(stages: Sequence[StageRow]) -> list[str]:
     told.append("*p50* and *p95* are for one example on one thread.")
     if any(row.text_ms_p50 is not None for row in stages):
         told.append("*text p50* and *text p95* are from a text to its label, tokenizer included.")
-    told.append("*agreement* is how often the stage says what the teacher says.")
+    if any(row.teacher_agreement is not None for row in stages):
+        told.append("*agreement* is how often the stage says what the teacher says.")
     return told

@@ -76,5 +76,5 @@ def test_targets_have_the_form_of_their_task():
     assert TextTask("class", ("a", "b")).encode(["b", "a"]).tolist() == [1, 0]
     several = task_of("labels", ["joy, fear", "fear", None])
     np.testing.assert_array_equal(several.encode(["joy", None]), [[0, 1], [0, 0]])
-    number = task_of("number", [1.5])
+    number = task_of("number", [1.5, 2.0])
     assert number.encode([1.5]).tolist() == [1.5] and number.outputs == "linear"

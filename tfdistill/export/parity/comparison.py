@@ -31,6 +31,7 @@ from tfdistill.export.parity.differences import check_labels, measures
 from tfdistill.export.parity.file_model import FileModel
 from tfdistill.export.parity.layer_errors import LayerError, layer_errors
 from tfdistill.export.parity.report import ParityReport, worst_of
+from tfdistill.export.parity.several_labels import f1_of_labels
 from tfdistill.introspection.named_model import NamedModel, named_model
 from tfdistill.runtime.flatbuffer import output_step
 from tfdistill.runtime.interpreter import Interpreter, Signature
@@ -60,7 +61,9 @@ def compare(
         x: Inputs: one array with examples along the first axis; for a model of several inputs a
             dict by name or a list.
         y: Labels, to report accuracy too: class indices of shape `[N]` (or of the shape of the
-            outputs without the class axis), or one-hot rows.
+            outputs without the class axis), one-hot rows, or rows of 0 and 1 of which some have
+            none or several ones. For these, figures of each label take the place of accuracy: a
+            label is said where its logit is at least 0.
         layers: Whether to compare layer by layer as well, see
             `tfdistill.export.parity.layer_errors`.
 
@@ -167,6 +170,7 @@ def _summarize(
     values = {
         name: float(value.max() if name in largest else value.mean())
         for name, value in joined.items()
+        if value.ndim == 1
     }
     return ParityReport(
         signature=signature,
@@ -180,4 +184,5 @@ def _summarize(
         kl=values.get("kl"),
         model_accuracy=values.get("model_accuracy"),
         file_accuracy=values.get("file_accuracy"),
+        label_f1=f1_of_labels(joined) if "file_hits" in joined else (),
     )

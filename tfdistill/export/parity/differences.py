@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tfdistill.export.parity.several_labels import is_multi_hot, label_measures
+
 __all__ = ["check_labels", "kl_divergence", "measures"]
 
 
@@ -23,12 +25,15 @@ def measures(
         reference: Outputs by name, float arrays of shape `[B, ...]`.
         candidate: The other model's, of the same names and shapes.
         output: Name of the output that classes are read from, `[B, ..., C]`.
-        labels: Class indices `[B, ...]`, or None.
+        labels: Class indices `[B, ...]`; or several of each example, 0 and 1 `[B, ..., C]`; or
+            None.
 
     Returns:
         One array of shape `[B]` for each of max_error, mean_error, largest (of the reference) and
         cosine, over all outputs; and where C > 1 for agreement, kl and, with labels,
-        model_accuracy and file_accuracy, each averaged over the axes between.
+        model_accuracy and file_accuracy, each averaged over the axes between. With several labels
+        of an example those of `tfdistill.export.parity.several_labels` take the place of these
+        four.
 
     Example:
         >>> found = measures({"logits": np.array([[3.0, 4.0]])}, {"logits": np.array([[4.0, 3.0]])},
@@ -52,6 +57,8 @@ def measures(
             "cosine": np.where(np.all(ours == theirs, axis=1), 1.0, np.clip(cosine, -1.0, 1.0)),
         }
         logits, other = reference[output], candidate[output]
+        if labels is not None and labels.ndim == logits.ndim:
+            return found | label_measures(logits, other, labels)
         if logits.ndim > 1 and logits.shape[-1] > 1:
             # NaN is no class: -1 for the model and -2 for the file agree with nothing.
             top = np.where(np.isnan(logits).any(axis=-1), -1, logits.argmax(axis=-1))
@@ -95,11 +102,12 @@ def _per_example(values: np.ndarray) -> np.ndarray:
 
 
 def check_labels(y: Any, *, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Returns labels as class indices.
+    """Returns labels as class indices, or as they are where examples have several.
 
     Args:
         y: Class indices of the shape of the logits without the class axis (or with an axis of 1
-            in its place), one-hot rows of the shape of the logits, or None.
+            in its place), one-hot rows of the shape of the logits, several labels of each example
+            as 0 and 1 of that shape, or None.
         shape: Shape of the logits for all examples, `[N, ..., C]`.
 
     Raises:
@@ -109,11 +117,15 @@ def check_labels(y: Any, *, shape: tuple[int, ...]) -> np.ndarray | None:
     Example:
         >>> check_labels([[0, 1], [1, 0]], shape=(2, 2)).tolist()
         [1, 0]
+        >>> check_labels([[1, 1], [1, 0]], shape=(2, 2)).tolist()
+        [[True, True], [True, False]]
     """
     if y is None:
         return None
     labels = np.asarray(y)
     classes = shape[-1] if len(shape) > 1 else 1
+    if is_multi_hot(labels, shape=shape):
+        return labels.astype(bool)
     if labels.shape == shape and classes > 1:
         return labels.argmax(axis=-1)
     if labels.shape == (*shape[:-1], 1):

@@ -10,8 +10,11 @@ import numpy as np
 
 from tfdistill.bundles.export_modes import MODES
 from tfdistill.export.parity.layer_errors import LayerError
+from tfdistill.reports.quantities import fixed_text
 
 __all__ = ["ParityReport", "worst_of"]
+
+_SHOWN = 30  # labels that are printed
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,11 @@ class ParityReport:
         mean_error: Mean absolute difference.
         largest: Largest absolute value of the model's own outputs, to judge an error by.
         cosine: Mean cosine between the two answers to one example, in [-1, 1].
-        agreement: Fraction with the same top class; None for an output of one number.
+        agreement: Fraction with the same top class; None for an output of one number. Where
+            examples have several labels, fraction of labels on which both say the same.
         kl: Mean KL(softmax(model) ‖ softmax(file)) in nats; None for an output of one number.
-            Outputs that already are probabilities are taken as they are.
+            Outputs that already are probabilities are taken as they are. Of several labels the mean
+            of each one's, with the sigmoid.
         model_accuracy: Fraction of `y` that the model gets right; None without `y`.
         file_accuracy: The same of the file.
         step: Step of the integer grid that the output is computed on; None for a float output.
@@ -39,6 +44,8 @@ class ParityReport:
         parts: One report per signature where several were compared; the numbers above are then
             the worst of each.
         layers: Errors layer by layer, on the first example, if they were asked for.
+        label_f1: Where examples of `y` have several labels, for each label the F1 of the model and
+            of the file; None where the label is neither there nor said.
     """
 
     signature: str
@@ -56,6 +63,25 @@ class ParityReport:
     batch_size: int = 1
     parts: tuple[ParityReport, ...] = ()
     layers: tuple[LayerError, ...] = ()
+    label_f1: tuple[tuple[float | None, ...], ...] = ()
+
+    @property
+    def model_macro_f1(self) -> float | None:
+        """The mean of the model's F1 over labels that are there or said; None without labels."""
+        return self._macro_f1(0)
+
+    @property
+    def file_macro_f1(self) -> float | None:
+        """The same of the file."""
+        return self._macro_f1(1)
+
+    def _macro_f1(self, column: int) -> float | None:
+        if not self.label_f1:
+            return None
+        column_of = (pair[column] for pair in self.label_f1)
+        known = [value for value in column_of if value is not None]
+        # No label at all and none said: nothing is wrong.
+        return float(np.mean(known)) if known else 1.0
 
     @property
     def max_error_steps(self) -> float | None:
@@ -83,12 +109,23 @@ class ParityReport:
             ("cosine", f"{self.cosine:.6f}"),
         ]
         if self.agreement is not None:
-            rows.append(("top-1 agreement", f"{self.agreement:.4f}"))
+            name = "label agreement" if self.label_f1 else "top-1 agreement"
+            rows.append((name, f"{self.agreement:.4f}"))
             rows.append(("KL divergence", f"{self.kl:.3g} nats"))
         if self.model_accuracy is not None:
             rows.append(
                 ("accuracy", f"{self.model_accuracy:.4f} model, {self.file_accuracy:.4f} file")
             )
+        if self.label_f1:
+            rows.append(
+                ("macro F1", f"{self.model_macro_f1:.4f} model, {self.file_macro_f1:.4f} file")
+            )
+            for number, (model, file) in enumerate(self.label_f1[:_SHOWN]):
+                rows.append(
+                    (f"F1 of label {number}", f"{fixed_text(model)} model, {fixed_text(file)} file")
+                )
+            if len(self.label_f1) > _SHOWN:
+                rows.append(("", f"… and {len(self.label_f1) - _SHOWN} labels more"))
         return "\n".join(f"{name:<15}  {value}" for name, value in rows)
 
     def assert_close(

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.agents.calibration import calibrate_bundle
+from tfdistill.agents.calibration import calibrate_bundle, calibrate_thresholds
 from tfdistill.agents.tokenization.ngrams import NGrams
 from tfdistill.distill.backup import Backup
 from tfdistill.distill.distiller import Distiller
@@ -36,7 +36,7 @@ class Candidate:
     """A student that may ship.
 
     Attributes:
-        bundle: Its bundle, calibrated on the held-out rows.
+        bundle: Its bundle, calibrated on the held-out rows: confidences or thresholds.
         model: The Keras model that the file was made from.
         model_path: The same as a `.keras` file.
         stages: The Keras models on the way to the file, by the names of their stages.
@@ -139,7 +139,7 @@ def bag_candidate(
     Returns:
         The candidate.
     """
-    size = bag_of_words_for_size(max_kb * 1.024, max(2, rows.task.num_outputs))
+    size = bag_of_words_for_size(max_kb * 1.024, rows.task.num_outputs)
     key: dict[str, Any] = {
         "material": material.key,
         "max_bytes": size.max_bytes,
@@ -184,7 +184,10 @@ def _features(
         chosen = np.random.default_rng(seed).permutation(len(ids))[:_BAG_TEXTS]
         chosen = np.sort(chosen)
         said = material.compiled(ids[chosen])
-        labels = said.argmax(axis=-1).tolist() if rows.task.kind == "class" else None
+        # One of several labels parts texts as a class does: of 12,000 texts of GoEmotions with its
+        # 28 labels, bags of 60 and 240 KB learned a macro F1 of 0.330 and 0.365 with the first one
+        # of each text, and of 0.275 and 0.326 with the most frequent n-grams.
+        labels = None if rows.task.kind == "number" else said.argmax(axis=-1).tolist()
         ngrams = NGrams.fit(
             decode([row[row != 0].tolist() for row in ids[chosen]]),
             labels=labels,
@@ -245,7 +248,14 @@ def _train_bag(
 
 
 def _bundle(model: keras.Model, folder: Path, rows: TextRows, *, tokenizer: Any, mode: str) -> None:
-    names = rows.task.label_names
-    save_bundle(model, folder / "bundle", tokenizer=tokenizer, labels=names, quantize=mode)
-    held = [names[number] for number in rows.held_out.targets]
-    calibrate_bundle(folder / "bundle", rows.held_out.texts, held)
+    names, path, task = rows.task.label_names, folder / "bundle", rows.task
+    save_bundle(
+        model, path, tokenizer=tokenizer, labels=names, quantize=mode, task=task.kind,
+        scale=task.scale,
+    )  # fmt: skip
+    texts, targets = rows.held_out.texts, rows.held_out.targets
+    if task.kind == "class":
+        calibrate_bundle(path, texts, [names[number] for number in targets])
+    elif task.kind == "labels":
+        given = [[names[number] for number in np.flatnonzero(row)] for row in targets]
+        calibrate_thresholds(path, texts, given)

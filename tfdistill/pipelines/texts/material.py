@@ -238,7 +238,8 @@ class _TeacherStep:
     def __call__(self, folder: Path) -> None:
         rows, words, epochs = self.rows, self.words, self.plan.fine_tune_epochs
         train, held = (
-            (words.for_teacher(part.texts), part.targets) for part in (rows.train, rows.held_out)
+            (words.for_teacher(part.texts), rows.task.learned(part.targets))
+            for part in (rows.train, rows.held_out)
         )
         reading = self.plan.reading_share
         best, scores = best_teacher(
@@ -270,9 +271,9 @@ def open_teacher(kind: str, rows: TextRows, words: Words, folder: Path) -> Train
         The teacher.
     """
     known: dict[str, Any] = {"frozen": train_head, "fine-tuned": fine_tune}
-    held = words.for_teacher(rows.held_out.texts), rows.held_out.targets
-    train = words.for_teacher(rows.train.texts), rows.train.targets
     task = rows.task
+    held = words.for_teacher(rows.held_out.texts), task.learned(rows.held_out.targets)
+    train = words.for_teacher(rows.train.texts), task.learned(rows.train.targets)
     return known[kind](
         pretrained.load_backbone(words.checkpoint), train, held,
         num_outputs=task.num_outputs, outputs=task.outputs, folder=folder,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,16 +16,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdistill.agents.agent import Agent
-from tfdistill.agents.predictions import Prediction
 from tfdistill.pipelines.progress import Progress
 from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
 from tfdistill.pipelines.texts import scores, students
+from tfdistill.pipelines.texts.answers import answers_of_bundle, answers_of_logits
 from tfdistill.pipelines.texts.candidates import Candidate
 from tfdistill.pipelines.texts.material import Material, open_teacher
 from tfdistill.pipelines.texts.rivals import milliseconds, train_on_words
-from tfdistill.pipelines.texts.rows import TextRows
+from tfdistill.pipelines.texts.rows import Part, TextRows
 from tfdistill.pipelines.texts.students import StudentRecipe
+from tfdistill.pipelines.texts.tasks import TextTask
 from tfdistill.reports.metrics import expected_calibration_error
 from tfdistill.reports.stage_table import StageRow
 from tfdistill.reports.verdict import Shipped, Verdict, compare_with_rivals, shipped
@@ -41,8 +41,8 @@ class Proof:
     Attributes:
         stages: Rows of the results table.
         verdict: The student that ships against its rivals.
-        predictions: Classes that it names, int64 `[M]`.
-        teacher: Classes that the teacher names, int64 `[M]`.
+        predictions: What it says of the test texts, in the form of the task.
+        teacher: What the teacher says of them.
         notes: Sentences for the reader.
     """
 
@@ -63,13 +63,13 @@ def choose(rows: TextRows, candidates: Mapping[str, Candidate]) -> Shipped:
     Returns:
         The choice.
     """
-    names, labels = rows.task.label_names, rows.held_out.targets
     return shipped(
-        labels,
+        rows.held_out.targets,
         candidates={
-            name: _classes(one.bundle, rows.held_out.texts, names, labels)[0]
+            name: answers_of_bundle(one.bundle, rows.held_out, rows.task)[0]
             for name, one in candidates.items()
         },
+        metric=rows.task.metric,
         sizes={name: scores.bundle_bytes(one.bundle) for name, one in candidates.items()},
     )
 
@@ -100,29 +100,31 @@ def prove(
     Returns:
         The proof.
     """
-    labels, names = rows.test.targets, rows.task.label_names
-    teacher = material.test_logits.argmax(axis=-1)
-    scorer = scores.Scorer(labels, teacher, len(names))
+    labels, words_of = rows.test.targets, material.words.for_student
+    teacher = answers_of_logits(
+        rows, lambda part: material.test_logits if part is rows.test else material.held_logits
+    )
+    scorer = scores.Scorer(labels, teacher, rows.task)
     control = _control(rows, material, recipe, sizes, run=run, progress=progress)
     with progress.part("bag of words on the labels"):
         words = _words(rows, run) if find_spec("sklearn") else None
     with progress.part("export and measure"):
         timing = _teacher_timing(rows, material, run)
         found: dict[str, np.ndarray] = {
-            "teacher_8bit": material.compiled(material.words.for_student(rows.test.texts)).argmax(
-                axis=-1
+            "teacher_8bit": answers_of_logits(
+                rows, lambda part: material.compiled(words_of(part.texts))
             ),
         }
         if words is not None:
             found["bag_of_words_labels"] = words["test"]
-        ids = material.words.for_student(rows.test.texts)
         models = {"control": control, **candidates["file"].stages}
         found |= {
-            name: students.predict(model, ids).argmax(axis=-1) for name, model in models.items()
+            name: answers_of_logits(rows, _reader(model, material))
+            for name, model in models.items()
         }
-        sure: dict[str, np.ndarray] = {}
+        sure: dict[str, np.ndarray | None] = {}
         for name, one in candidates.items():
-            found[name], sure[name] = _classes(one.bundle, rows.test.texts, names, labels)
+            found[name], sure[name] = answers_of_bundle(one.bundle, rows.test, rows.task)
         stages = [replace(scorer.row("teacher", teacher), **timing)]
         order = [
             "teacher_8bit", "control", "bag_of_words_labels", "bag_of_words_teacher",
@@ -147,16 +149,16 @@ def prove(
         student=found[choice.name],
         rivals={name: found[name] for name in rivals},
         teacher=teacher,
+        metric=rows.task.metric,
         stage=choice.name,
         sizes={"student": bytes_of[choice.name]} | {name: bytes_of[name] for name in rivals},
     )
-    error = expected_calibration_error(labels, sure[choice.name])
     notes = [
         f"What ships: {choice.reason}",
         f"The teacher is MiniLM, {material.teacher_kind}; on held-out rows "
         + ", ".join(f"{kind} {score:.4f}" for kind, score in material.teacher_scores.items())
         + ".",
-        f"Expected calibration error of what ships: {error:.3f} on the test rows.",
+        *_about_answers(labels, sure[choice.name], rows.task),
         *_without_words(words),
         *_against_teacher(stages, choice.name),
         "For Keras rows the size is that of the float32 weights. The bundle holds the tokenizer, "
@@ -188,23 +190,20 @@ def _against_teacher(stages: Sequence[StageRow], name: str) -> list[str]:
     ]
 
 
-def _classes(
-    bundle: Path, texts: Sequence[str], names: Sequence[str], labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns classes and probabilities; a text without an answer is wrong, with no confidence."""
-    number = {name: index for index, name in enumerate(names)}
-    even = np.full(len(names), 1 / len(names))
-    classes, probabilities = [], []
-    for answer, right in zip(
-        Agent(bundle).predict(texts, return_exceptions=True), labels, strict=True
-    ):
-        if isinstance(answer, Prediction):
-            classes.append(number[answer.label])
-            probabilities.append(answer.probabilities)
-        else:
-            classes.append((int(right) + 1) % len(names))
-            probabilities.append(tuple(even))
-    return np.array(classes), np.array(probabilities)
+def _reader(model: keras.Model, material: Material) -> Callable[[Part], np.ndarray]:
+    return lambda part: students.predict(model, material.words.for_student(part.texts))
+
+
+def _about_answers(labels: np.ndarray, sure: np.ndarray | None, task: TextTask) -> list[str]:
+    if sure is not None:
+        error = expected_calibration_error(labels, sure)
+        return [f"Expected calibration error of what ships: {error:.3f} on the test rows."]
+    if task.kind == "labels":
+        return [
+            "Each label is given from the score on that has the best F1 on the held-out rows, for "
+            "every row of the table by itself. Agreement is how often all labels are the same."
+        ]
+    return []
 
 
 def _control(
@@ -250,7 +249,10 @@ def _words(rows: TextRows, run: RunFolder) -> dict[str, Any]:
         write_json(folder / "rival.json", {"test": rival.predictions.tolist(), "costs": costs})
 
     parts = (rows.train, rows.held_out, rows.test)
-    key = {"rows": [hash_of([part.texts, part.targets.tolist()]) for part in parts]}
+    key = {
+        "task": rows.task.kind,
+        "rows": [hash_of([part.texts, part.targets.tolist()]) for part in parts],
+    }
     found = json.loads((run.step("words", key, train) / "rival.json").read_text(encoding="utf-8"))
     return {**found, "test": np.array(found["test"])}
 

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ def train_on_words(
 
     Args:
         train: Texts and targets.
-        held_out: Texts to be answered, which do not train.
+        held_out: Texts to be answered, which do not train; they choose the threshold of each label,
+            as they do for the student.
         test: The same.
         task: What is asked.
         timed: How many test texts to time.
@@ -83,7 +85,7 @@ def train_on_words(
         # Classes of one text each, and a solver that stops at its limit, are the table's own.
         warnings.simplefilter("ignore", UserWarning)
         pipeline = make_pipeline(features, model).fit(train.texts, targets)
-    answers = [np.asarray(pipeline.predict(part.texts)) for part in (test, held_out)]
+    answers = _answers(pipeline, held_out, test, task=task)
     times = []
     for text in test.texts[:timed]:
         start = time.perf_counter()
@@ -96,12 +98,21 @@ def train_on_words(
     ) + len(names)
     words = sum(len(name.split("__", 1)[-1].encode("utf-8")) + 1 for name in names)
     return WordsRival(
-        predictions=answers[0],
-        held_predictions=answers[1],
+        predictions=answers[1],
+        held_predictions=answers[0],
         parameters=int(weights),
         size_bytes=int(4 * weights + words),
         text_ms=tuple(times),
     )
+
+
+def _answers(pipeline: Any, held_out: Part, test: Part, *, task: TextTask) -> list[np.ndarray]:
+    """Answers held-out and test texts; labels from thresholds that the held-out rows choose."""
+    if task.kind != "labels":
+        return [np.asarray(pipeline.predict(part.texts)) for part in (held_out, test)]
+    margins = [np.asarray(pipeline.decision_function(part.texts)) for part in (held_out, test)]
+    thresholds = task.thresholds(margins[0], held_out.targets)
+    return [task.answers(each, thresholds) for each in margins]
 
 
 def milliseconds(times: Sequence[float]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from tfdistill.datasets.splits import contradictions, held_out_rows, keep_known_labels
 from tfdistill.datasets.tables.columns import Column
 from tfdistill.datasets.tables.table import Table, read_table
-from tfdistill.pipelines.texts.tasks import TextTask, infer_task, task_of
+from tfdistill.pipelines.texts.tasks import TextTask, infer_task, names_in, task_of
 
 __all__ = ["Part", "TextRows", "read_rows"]
 
@@ -119,6 +119,8 @@ def read_rows(
     table = read(data, kind)
     _tell(table, say)
     known = task_of(task, table.columns[label])
+    if task == "number":
+        known = replace(known, label_names=(label,))
     say(f"task: {known.describe()}")
     texts, cells = table.columns[text], table.columns[label]
     if task == "class":
@@ -135,6 +137,8 @@ def read_rows(
             if kept is not own:
                 say(f"with labels of the training rows alone: {kept.summary()}")
             own = kept
+        if task == "labels":
+            _tell_unknown(known, own.columns[label], say)
         test_part = _part(known, own.columns[text], own.columns[label], None)
         apart = np.isin(np.array(texts, object), list(set(own.columns[text])))
         if apart.any():
@@ -158,7 +162,7 @@ def read_rows(
     seen = {*texts, *test_part.texts}
     return TextRows(
         name=_name(data),
-        task=known,
+        task=known.scaled_to(parts["train"].targets),
         unlabeled=tuple(dict.fromkeys(one for one in more if one not in seen)),
         **parts,
     )
@@ -190,6 +194,14 @@ def _tell(table: Table, say: Callable[[str], None]) -> None:
     for note in table.notes:
         if note != f"delimiter {table.delimiter!r}":
             say(note)
+
+
+def _tell_unknown(task: TextTask, cells: Sequence[Any], say: Callable[[str], None]) -> None:
+    """Says which labels only the test rows have: no model can know them, and none is asked."""
+    unknown = {name for cell in cells for name in names_in(cell)} - set(task.label_names)
+    if unknown:
+        shown = ", ".join(map(repr, sorted(unknown)[:6])) + ", …" * (len(unknown) > 6)
+        say(f"test rows have {len(unknown)} labels that no other row has, left out: {shown}")
 
 
 def _tell_contradictions(

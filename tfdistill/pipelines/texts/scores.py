@@ -23,7 +23,9 @@ from tfdistill.introspection.weights import (
 from tfdistill.pipelines.texts.candidates import Candidate
 from tfdistill.pipelines.texts.material import Words
 from tfdistill.pipelines.texts.rivals import milliseconds
+from tfdistill.pipelines.texts.tasks import TextTask
 from tfdistill.reports.metrics import accuracy, agreement, macro_f1
+from tfdistill.reports.resampling import metric_score
 from tfdistill.reports.stage_table import StageRow
 from tfdistill.runtime.benchmark import measure
 from tfdistill.runtime.interpreter import Interpreter
@@ -50,27 +52,38 @@ class Scorer:
     """Makes rows on one test set.
 
     Attributes:
-        labels: Right classes of the test texts, int `[M]`.
-        teacher: The teacher's classes, int `[M]`.
-        num_classes: Number of classes.
+        labels: What is right for the test texts, in the form of the task.
+        teacher: What the teacher says, in the same form.
+        task: What is asked.
     """
 
     labels: np.ndarray
     teacher: np.ndarray
-    num_classes: int
+    task: TextTask
 
     def row(self, stage: str, predictions: np.ndarray) -> StageRow:
         """Starts a row with what predictions are worth.
 
         Args:
             stage: Name of the stage.
-            predictions: Classes, int `[M]`.
+            predictions: What it says, in the form of the task.
         """
+        row, labels, task = empty_row(stage), self.labels, self.task
+        if task.kind == "class":
+            return replace(
+                row,
+                accuracy=accuracy(labels, predictions),
+                macro_f1=macro_f1(labels, predictions, task.num_outputs),
+                teacher_agreement=agreement(self.teacher, predictions),
+            )
+        row = replace(row, metric=task.metric, score=metric_score(task.metric, labels, predictions))
+        if task.kind == "number":
+            return replace(row, mae=metric_score("mae", labels, predictions))
         return replace(
-            empty_row(stage),
-            accuracy=accuracy(self.labels, predictions),
-            macro_f1=macro_f1(self.labels, predictions, self.num_classes),
-            teacher_agreement=agreement(self.teacher, predictions),
+            row,
+            micro_f1=metric_score("micro_f1", labels, predictions),
+            # All labels of a text are the same.
+            teacher_agreement=metric_score("accuracy", self.teacher, predictions),
         )
 
 

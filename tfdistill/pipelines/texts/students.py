@@ -201,7 +201,7 @@ def train_control(
     model = any_length(student)
     model.compile(muon(rate, steps=steps), loss=loss_of(rows.task.outputs))
     order = EpochRows(
-        ids, rows.train.targets,
+        ids, rows.task.learned(rows.train.targets),
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
     model.fit(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-__all__ = ["TASKS", "TextTask", "infer_task", "task_of"]
+from tfdistill.agents.trust.thresholds import best_thresholds
+from tfdistill.bundles.answer_kinds import NumberScale
+
+__all__ = ["TASKS", "TextTask", "infer_task", "names_in", "task_of"]
 
 TASKS = ("class", "labels", "number")
 _SEPARATORS = re.compile(r"\s*[|;,]\s*")
@@ -23,11 +26,13 @@ class TextTask:
 
     Attributes:
         kind: "class", "labels" or "number".
-        label_names: Names of the classes; of a number, the one name "number".
+        label_names: Names of the classes; of a number, its name alone.
+        scale: Mean and deviation of the training numbers; None for another task.
     """
 
     kind: str
     label_names: tuple[str, ...]
+    scale: NumberScale | None = None
 
     @property
     def outputs(self) -> str:
@@ -38,6 +43,71 @@ class TextTask:
     def num_outputs(self) -> int:
         """Number of logits."""
         return len(self.label_names)
+
+    @property
+    def metric(self) -> str:
+        """What decides and is told first, as `tfdistill.reports.compare_with_rivals` takes it."""
+        return {"class": "accuracy", "labels": "macro_f1", "number": "r2"}[self.kind]
+
+    def scaled_to(self, targets: np.ndarray) -> TextTask:
+        """Returns the task with the scale of its training targets; only numbers have one.
+
+        Example:
+            >>> TextTask("number", ("stars",)).scaled_to(np.array([1.0, 5.0])).scale
+            NumberScale(mean=3.0, standard_deviation=2.0)
+        """
+        if self.kind != "number":
+            return self
+        numbers = np.asarray(targets, np.float64)
+        # Training numbers that are all the same have no deviation, and nothing to learn.
+        scale = NumberScale(float(numbers.mean()), float(numbers.std()) or 1.0)
+        return replace(self, scale=scale)
+
+    def learned(self, targets: np.ndarray) -> np.ndarray:
+        """Returns what models learn of targets: numbers of mean 0 and deviation 1, others as is.
+
+        Example:
+            >>> task = TextTask("number", ("stars",), NumberScale(3.0, 2.0))
+            >>> task.learned(np.array([1.0, 4.0])).tolist()
+            [-1.0, 0.5]
+        """
+        if self.scale is None:
+            return targets
+        return ((targets - self.scale.mean) / self.scale.standard_deviation).astype(np.float32)
+
+    def thresholds(self, logits: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
+        """Returns the least logit of each label, by the best F1; None for another task.
+
+        Args:
+            logits: Of held-out texts, `[N, C]`.
+            targets: Theirs.
+        """
+        if self.kind != "labels":
+            return None
+        return best_thresholds(logits, targets, usual=0.0)
+
+    def answers(self, logits: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
+        """Turns logits into answers, in the form of `encode`.
+
+        Args:
+            logits: `[N, C]`.
+            thresholds: Of several labels, the least logit of each; None takes 0.
+
+        Returns:
+            Class ids int64 `[N]`; 0 and 1, int64 `[N, C]`; or float64 `[N]` in units.
+
+        Example:
+            >>> TextTask("labels", ("a", "b")).answers(np.array([[0.5, -0.5]])).tolist()
+            [[1, 0]]
+            >>> task = TextTask("number", ("stars",), NumberScale(3.0, 2.0))
+            >>> task.answers(np.array([[-1.0], [0.5]])).tolist()
+            [1.0, 4.0]
+        """
+        if self.kind == "class":
+            return logits.argmax(axis=-1)
+        if self.kind == "labels":
+            return (logits >= (0.0 if thresholds is None else thresholds)).astype(np.int64)
+        return (self.scale or NumberScale()).units(logits[:, 0].astype(np.float64))
 
     def describe(self) -> str:
         """Says what the task is, for people."""
@@ -145,6 +215,11 @@ def task_of(kind: str, cells: Sequence[Any]) -> TextTask:
     if kind not in TASKS:
         raise ValueError(f"`task` must be 'auto' or one of {TASKS}. Received: task={kind!r}.")
     if kind == "number":
+        if len(set(cells)) < 2:
+            raise ValueError(
+                "`label` must be a column of two or more different numbers. Received: a column "
+                f"with {sorted(set(cells))} only. Is it the right column?"
+            )
         return TextTask(kind, ("number",))
     if kind == "class":
         names = sorted(set(cells))

@@ -1,0 +1,40 @@
+"""Texts of three topics, and a teacher that knows their words and is small enough for a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TOPICS = {
+    "weather": ["rain", "snow", "fog", "hail", "wind", "storm", "sun", "frost"],
+    "food": ["pizza", "soup", "bread", "tea", "cake", "rice", "salad", "stew"],
+    "travel": ["train", "plane", "ship", "bus", "hotel", "map", "ticket", "road"],
+}
+OTHERS = ["the", "a", "and", "with", "my", "is", "we", "now", "more", "some", "today", "here"]
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one block that knows the words above, as a KerasHub folder with its tokenizer."""
+    import keras_hub
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("teacher") / "tiny_bert"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *OTHERS, *(word for topic in TOPICS.values() for word in topic)]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.add_special_tokens(special)
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=len(words), num_layers=1, num_heads=2, hidden_dim=16,
+        intermediate_dim=32, max_sequence_length=32,
+    )  # fmt: skip
+    backbone.save_to_preset(str(folder))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
