@@ -47,7 +47,7 @@ from tfdistill.pipelines.texts.students import StudentRecipe
 from tfdistill.pipelines.texts.tasks import TASKS
 from tfdistill.reports.confusions import LostExample, changes_between, lost_examples
 from tfdistill.reports.html_page import write_page
-from tfdistill.reports.label_scores import label_scores
+from tfdistill.reports.label_figures import label_scores
 from tfdistill.reports.provenance import run_facts
 from tfdistill.reports.stage_table import read_report, write_report
 from tfdistill.reports.verdict import Shipped, Verdict

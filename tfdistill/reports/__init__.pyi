@@ -1,6 +1,6 @@
 from .comparisons import Comparison as Comparison
 from .html_page import write_page as write_page
-from .label_scores import LabelScore as LabelScore, label_scores as label_scores
+from .label_figures import LabelScore as LabelScore, label_scores as label_scores
 from .metrics import (
     accuracy as accuracy,
     agreement as agreement,

@@ -10,7 +10,7 @@ from typing import Any
 from tfdistill.files.atomic import replacing
 from tfdistill.reports.comparisons import Comparison, score_text
 from tfdistill.reports.confusions import ConfusionChange, LostExample
-from tfdistill.reports.label_scores import LabelScore, label_table
+from tfdistill.reports.label_figures import LabelScore, label_table
 from tfdistill.reports.pareto_plot import stage_plots
 from tfdistill.reports.quantities import bytes_text
 from tfdistill.reports.stage_names import explained_stages, stage_title

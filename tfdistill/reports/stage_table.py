@@ -22,7 +22,7 @@ from typing import Any
 
 from tfdistill.files.atomic import replacing
 from tfdistill.reports.comparisons import score_text
-from tfdistill.reports.label_scores import LabelScore, label_table
+from tfdistill.reports.label_figures import LabelScore, label_table
 from tfdistill.reports.pareto_plot import stages_svg
 from tfdistill.reports.quantities import MISSING, bytes_text, count_text, fixed_text
 from tfdistill.reports.resampling import METRICS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfdistill.reports import LabelScore, StageRow, label_scores, metric_score, write_page
-from tfdistill.reports.label_scores import label_f1, label_table
+from tfdistill.reports.label_figures import label_f1, label_table
 from tfdistill.reports.stage_table import format_table, write_report
 
 TRUTH = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]]
