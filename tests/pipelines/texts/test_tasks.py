@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,38 @@ def test_a_column_of_one_number_is_refused():
     message = "`label` must be a column of two or more different numbers. Received: a column with"
     with pytest.raises(ValueError, match=re.escape(message)):
         task_of("number", [3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "advice"),
+    [
+        (list(range(40)) * 3, "number", "if the numbers stand for classes, set `task` (--task)"),
+        ([0.5 * number for number in range(120)], "number", None),
+        (["a|b", "b", "a", "b|a"] * 30, "class", "if the cells hold several labels each, set"),
+        (["x, y", "z", "w, y", "w"] * 30, "class", None),
+    ],
+)
+def test_a_guess_that_may_be_wrong_is_told(cells: list, task: str, advice: str | None):
+    said: list[str] = []
+    texts = [f"text {number}" for number in range(120)]
+    rows = read_rows((texts, cells), say=said.append)
+    assert rows.task.kind == task
+    told = [line for line in said if line.startswith("if the")]
+    assert [line[: len(advice or "")] for line in told] == ([advice] if advice else [])
+
+    said.clear()
+    read_rows((texts, cells), task=task, say=said.append)
+    assert not [line for line in said if line.startswith("if the")]
+
+
+def test_empty_cells_of_a_file_are_texts_without_a_label(tmp_path: Path):
+    file = tmp_path / "own.csv"
+    lines = [f"text {number},{('joy;fear', '', 'joy')[number % 3]}" for number in range(60)]
+    file.write_text("\n".join(["text,moods", *lines]))
+    rows = read_rows(file, label="moods", task="labels")
+    parts = [rows.train.targets, rows.held_out.targets, rows.test.targets]
+    # fear, joy
+    assert np.concatenate(parts).sum(axis=0).tolist() == [20.0, 40.0]
 
 
 def test_labels_that_only_the_test_rows_have_are_told():

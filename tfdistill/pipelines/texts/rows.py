@@ -18,7 +18,7 @@ import numpy as np
 from tfdistill.datasets.splits import contradictions, held_out_rows, keep_known_labels
 from tfdistill.datasets.tables.columns import Column
 from tfdistill.datasets.tables.table import Table, read_table
-from tfdistill.pipelines.texts.tasks import TextTask, infer_task, names_in, task_of
+from tfdistill.pipelines.texts.tasks import TextTask, doubt_of, infer_task, names_in, task_of
 
 __all__ = ["Part", "TextRows", "read_rows"]
 
@@ -113,8 +113,11 @@ def read_rows(
         columns = (Column(text, "text", argument="text"), Column(label, kind, argument="label"))
         return read_table(source, columns=columns, **options)
 
+    doubt = ""
     if task == "auto":
-        task = infer_task(read(data, "raw").columns[label])
+        raw = read(data, "raw").columns[label]
+        task = infer_task(raw)
+        doubt = doubt_of(task, raw)
     kind = {"class": "label", "labels": "raw", "number": "number"}.get(task, "label")
     table = read(data, kind)
     _tell(table, say)
@@ -122,6 +125,8 @@ def read_rows(
     if task == "number":
         known = replace(known, label_names=(label,))
     say(f"task: {known.describe()}")
+    if doubt:
+        say(doubt)
     texts, cells = table.columns[text], table.columns[label]
     if task == "class":
         _tell_contradictions(texts, cells, table, say)

@@ -13,7 +13,7 @@ import numpy as np
 from tfdistill.agents.trust.thresholds import best_thresholds
 from tfdistill.bundles.answer_kinds import NumberScale
 
-__all__ = ["TASKS", "TextTask", "infer_task", "names_in", "task_of"]
+__all__ = ["TASKS", "TextTask", "doubt_of", "infer_task", "names_in", "task_of"]
 
 TASKS = ("class", "labels", "number")
 _SEPARATORS = re.compile(r"\s*[|;,]\s*")
@@ -222,6 +222,35 @@ def infer_task(cells: Sequence[Any]) -> str:
         if len(different) > _FEW:
             return "number"
     return "class"
+
+
+def doubt_of(kind: str, cells: Sequence[Any]) -> str:
+    """Says what else a column may be whose task was guessed.
+
+    Args:
+        kind: What `infer_task` said.
+        cells: The label column as it was read.
+
+    Returns:
+        Advice, or nothing where the guess is plain.
+
+    Example:
+        >>> doubt_of("class", ["joy|fear", "joy", "fear", "fear|joy"])
+        "if the cells hold several labels each, set `task` (--task) to 'labels'"
+        >>> doubt_of("class", ["Paris, France", "Nice, France"])
+        ''
+    """
+    present = [cell for cell in cells if cell is not None and str(cell).strip()]
+    if kind == "number":
+        values = [_number(cell) for cell in present]
+        if all(value is not None and value == int(value) for value in values):
+            return "if the numbers stand for classes, set `task` (--task) to 'class'"
+    elif kind == "class":
+        different = set(map(str, present))
+        # Several labels are combinations of few names; commas in names make more parts than names.
+        if len({name for cell in different for name in names_in(cell)}) < len(different):
+            return "if the cells hold several labels each, set `task` (--task) to 'labels'"
+    return ""
 
 
 def task_of(kind: str, cells: Sequence[Any]) -> TextTask:
