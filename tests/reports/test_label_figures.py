@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from tfdistill.cli.application import main
 from tfdistill.reports import LabelScore, StageRow, label_scores, metric_score, write_page
 from tfdistill.reports.label_figures import label_f1, label_table
-from tfdistill.reports.stage_table import format_table, write_report
+from tfdistill.reports.stage_table import format_table, read_report, write_report
 
 TRUTH = [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]]
 SAID = [[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
@@ -57,6 +59,28 @@ def test_reports_have_them(tmp_path: Path):
     assert "| a | 3 | 0.800 |" in (tmp_path / "report.md").read_text()
     page = (tmp_path / "report.html").read_text()
     assert "<h2>Each label</h2>" in page and "&lt;b&gt;" in page and "<b>" not in page
+
+
+def test_what_a_report_holds_is_read_back_and_checked(tmp_path: Path):
+    found = label_scores(TRUTH, {"student": SAID}, label_names=["a", "b", "c"])
+    write_report(tmp_path, stages=[ROW], pool=(), seconds=1.0, labels=found)
+    content = read_report(tmp_path)
+    assert [LabelScore.from_dict(each) for each in content["labels"]] == found
+
+    for change in ({"examples": -1}, {"f1": {"student": 1.5}}, {"f1": 1}, {"label": 3}, {"x": 1}):
+        content["labels"][0] |= change
+        (tmp_path / "report.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="must hold a report that tfdistill wrote"):
+            read_report(tmp_path)
+
+
+def test_the_page_of_a_run_has_them(tmp_path: Path):
+    found = label_scores(TRUTH, {"student": SAID}, label_names=["a", "b", "c"])
+    write_report(tmp_path / "run", stages=[ROW], pool=(), seconds=1.0, labels=found)
+    target = tmp_path / "page.html"
+    result = CliRunner().invoke(main, ["report", str(tmp_path / "run"), "--html", str(target)])
+    assert result.exit_code == 0, result.output
+    assert "<h2>Each label</h2>" in target.read_text()
 
 
 def test_a_report_without_them_says_nothing_of_labels(tmp_path: Path):

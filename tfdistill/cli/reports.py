@@ -64,13 +64,16 @@ def report(runs: tuple[Path, ...], as_json: bool, html: Path | None) -> None:
     only = next(iter(found)) if len(found) == 1 else ""  # a page opens with what is of one run
     if only:
         rows = [StageRow(**stage) for stage in found[only]["stages"]]
+    labels = found[only].get("labels", ()) if only else ()
     with told():
         from tfdistill.reports.html_page import write_page
+        from tfdistill.reports.label_figures import LabelScore
 
         write_page(
             html,
             stages=rows,
             verdict=verdicts.get(only),
             facts=found[only].get("facts") if only else None,
+            labels=[LabelScore(**each) for each in labels],
         )
     click.echo(f"Written: {html}")

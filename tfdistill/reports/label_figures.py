@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tfdistill.arguments import check_int, check_number
 from tfdistill.reports.quantities import count_text, fixed_text
 from tfdistill.reports.table import Table
 
@@ -27,6 +29,23 @@ class LabelScore:
     label: str
     examples: int
     f1: Mapping[str, float | None]
+
+    @classmethod
+    def from_dict(cls, content: Any) -> LabelScore:
+        """Reads what a report holds of one label.
+
+        Raises:
+            TypeError: If a part is of another type.
+            ValueError: If a number is out of range.
+        """
+        score = cls(**content)
+        if not isinstance(score.label, str) or not isinstance(score.f1, Mapping):
+            raise TypeError(f"{score.label!r} is no label with its figures")
+        check_int(score.examples, argument="examples", at_least=0)
+        for name, value in score.f1.items():
+            if value is not None:
+                check_number(value, argument=f"f1[{name!r}]", interval="[0, 1]")
+        return score
 
 
 def label_f1(truth: npt.ArrayLike, said: npt.ArrayLike) -> list[float | None]:

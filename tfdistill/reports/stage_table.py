@@ -215,6 +215,8 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
             StageRow(**stage)
         if "verdict" in content:
             Verdict.from_dict(content["verdict"])
+        for each in content.get("labels", ()):
+            LabelScore.from_dict(each)
         if not all(isinstance(text, str) for text in content.get("facts", {}).values()):
             raise TypeError("facts that are not all text")
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -116,8 +116,8 @@ class TextTask:
         They are its likeliest class or label, or the fifth of the numbers that a text is in. With
         the most frequent n-grams, of 12,000 texts of GoEmotions and its 28 labels, bags of 60 and
         240 KB learned a macro F1 of 0.275 and 0.326; with these groups (by the first label) 0.330
-        and 0.365. Of a number for each of 9,662 film reviews they learned an R² of 0.693 at 60 KB,
-        with these groups 0.723.
+        and 0.365. Of a number for each of 9,662 film reviews they learned an R² of 0.693 and 0.758,
+        and of 0.723 and 0.752 with these groups: what counts is a small bag.
 
         Args:
             logits: `[N, C]`.
