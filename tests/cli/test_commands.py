@@ -66,6 +66,18 @@ def test_the_exported_file_agrees_and_says_so(files: Path):
     assert found["close"] and found["agreement"] >= 0.975 and found["model_accuracy"] == 1.0
 
 
+def test_labels_of_which_a_row_has_several_are_compared_one_by_one(files: Path, tmp_path: Path):
+    np.save(tmp_path / "y.npy", np.ones((len(X), 2), "int32"))
+    arguments = ("--x", files / "x.npy", "--y", tmp_path / "y.npy")
+    command = ("compare", files / "student.keras", files / "student.tflite", *arguments)
+    found = json.loads(run(*command, "--json").output.splitlines()[-1])
+
+    assert found["model_accuracy"] is None and len(found["label_f1"]) == 2
+    column = [pair[1] for pair in found["label_f1"]]
+    assert found["file_macro_f1"] == pytest.approx(np.mean(column))
+    assert f"macro F1         {found['model_macro_f1']:.4f} model" in run(*command).output
+
+
 def test_a_file_of_another_model_ends_with_code_3(files: Path, tmp_path: Path):
     other = keras.saving.load_model(files / "student.keras")
     for weight in other.weights:

@@ -203,5 +203,11 @@ def _plain(report: Any) -> dict[str, Any]:
     import dataclasses
 
     values = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
-    plain = (bool, int, float, str, type(None))
+    if report.label_f1:
+        values |= {
+            "model_macro_f1": report.model_macro_f1,
+            "file_macro_f1": report.file_macro_f1,
+            "label_f1": [list(pair) for pair in report.label_f1],
+        }
+    plain = (bool, int, float, str, list, type(None))
     return {name: value for name, value in values.items() if isinstance(value, plain)}
