@@ -1,6 +1,6 @@
 """What one command does from beginning to end.
 
-`distill_text` makes a tiny classifier of labelled texts and says whether it won: a pretrained
+`distill_text` makes a tiny model of labelled texts and says whether it won: a pretrained
 teacher learns the labels, students learn from its answers, the cheapest rivals stand beside them.
 
     distillation.py   the order of it all: `distill_text`
