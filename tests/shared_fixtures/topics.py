@@ -17,6 +17,7 @@ OTHERS = ["the", "a", "and", "with", "my", "is", "we", "now", "more", "some", "t
 @pytest.fixture(scope="session")
 def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of one block that knows the words above, as a KerasHub folder with its tokenizer."""
+    import keras
     import keras_hub
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -31,6 +32,7 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer.add_special_tokens(special)
+    keras.utils.set_random_seed(0)
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=len(words), num_layers=1, num_heads=2, hidden_dim=16,
         intermediate_dim=32, max_sequence_length=32,
