@@ -29,7 +29,7 @@ def test_trained_topics_are_recognised(agent: Agent):
 def test_probabilities_are_the_softmax_of_the_keras_models_logits(
     agent: Agent, keras_model: Any, tokenizer: Any, texts: list[str]
 ):
-    from tfdistill.students.vocabulary import encode
+    from tfdistill.students.text_rows import encode
 
     logits = keras_model(encode(tokenizer, texts, sequence_length=12)).numpy()
     powers = np.exp(logits.astype(np.float64))

@@ -343,3 +343,11 @@ def test_distill_prints_no_line_that_is_not_its_own(tmp_path: Path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert [line[:11] for line in done.stderr.splitlines()] == ["tfdistill: "]
+
+
+def test_distill_knows_three_ways_to_read_long_texts(tmp_path: Path):
+    (tmp_path / "own.csv").write_text("text,label\nrain,wet\n")
+    result = run("distill", tmp_path / "own.csv", "--long-texts", "tail")
+
+    assert result.exit_code == 2
+    assert "'tail' is not one of 'head', 'head+tail', 'windows'" in result.output

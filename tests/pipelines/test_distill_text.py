@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 from shared_fixtures.topics import OTHERS, TOPICS
 
 import tfdistill as td
@@ -108,6 +110,66 @@ def test_another_seed_takes_over_teacher_and_answers(run: TextRun, teacher: Path
     stages = {row["stage"]: row for row in other.report["stages"]}
     file = stages["file"]
     assert 0.4 < 1 - file["nonzero"] / file["parameters"] < 0.55
+
+
+def own_model() -> tuple[keras.Model, Tokenizer]:
+    """A model of 12 ids that knows the topics from texts of its own."""
+    words = ["[PAD]", "[UNK]", *OTHERS, *(word for topic in TOPICS.values() for word in topic)]
+    model = models.WordLevel({word: row for row, word in enumerate(words)}, unk_token="[UNK]")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    known, labels = texts(400, seed=7)
+    keras.utils.set_random_seed(1)
+    ids = keras.Input((12,), dtype="int32")
+    x = keras.layers.GlobalMaxPooling1D()(keras.layers.Embedding(len(words), 16)(ids))
+    network = keras.Model(ids, keras.layers.Dense(3)(x), name="mine")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.Adam(0.02), loss)
+    rows = td.students.encode(tokenizer, known, sequence_length=12)
+    classes = np.array([sorted(TOPICS).index(label) for label in labels])
+    network.fit(rows, classes, epochs=10, verbose=0)
+    return network, tokenizer
+
+
+def long_texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
+    """Texts of 6 to 46 words, of which the first ones or the last ones tell the topic."""
+    found, labels = texts(count, seed=seed)
+    generator = np.random.default_rng(seed + 100)
+    for row, text in enumerate(found):
+        more = " ".join(generator.choice(OTHERS, generator.integers(40)))
+        found[row] = f"{text} {more}" if generator.integers(2) else f"{more} {text}"
+    return found, labels
+
+
+@pytest.mark.slow
+def test_a_model_of_ones_own_teaches_long_texts_in_windows_up_to_the_bundle(tmp_path: Path):
+    network, tokenizer = own_model()
+    said: list[str] = []
+
+    def distil() -> TextRun:
+        return td.distill_text(
+            long_texts(300, seed=0), test=long_texts(100, seed=1), teacher=network,
+            tokenizer=tokenizer, long_texts="windows", effort="quick", max_kb=60,
+            say=said.append, visible=False, out=tmp_path / "run",
+        )  # fmt: skip
+
+    weights = network.get_weights()
+    run = distil()
+    for before, after in zip(weights, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert run.teacher_kind == "given"
+    stages = {row["stage"]: row for row in run.report["stages"]}
+    assert stages["teacher"]["accuracy"] >= 0.9 and stages["file"]["accuracy"] >= 0.8
+    assert {"teacher_8bit", "control", "bag_of_words_labels", "file"} <= set(stages)
+    for folder in ("bundle", "other_bundle"):
+        assert Agent(run.folder / folder).bundle.long_texts == "windows"
+    (note,) = [line for line in said if "are read whole, in windows" in line]
+    report = (run.folder / "report.md").read_text(encoding="utf-8")
+    assert note in report and "The teacher is mine, given" in report
+
+    steps = {path.parent.name for path in run.folder.glob("steps/*/step.json")}
+    distil()
+    assert {path.parent.name for path in run.folder.glob("steps/*/step.json")} == steps
 
 
 PROGRAM = """

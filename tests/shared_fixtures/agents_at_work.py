@@ -63,7 +63,7 @@ def keras_model(tokenizer: Any) -> Any:
     import keras
     import numpy as np
 
-    from tfdistill.students.vocabulary import encode
+    from tfdistill.students.text_rows import encode
 
     texts, labels = make_texts(256, seed=1)
     x = encode(tokenizer, texts, sequence_length=LENGTH)

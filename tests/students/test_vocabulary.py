@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, WordPiece
 
-from tfdistill.students import cut_vocabulary, encode, shared_rows
+from tfdistill.students import cut_vocabulary, encode, encode_rows, shared_rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "oil", "gas", "price", "##s", "wheat", "##less"]
 
@@ -52,6 +52,23 @@ def test_a_word_that_is_cut_in_the_middle_keeps_its_other_pieces(tokenizer: Toke
     new = encode(small, texts, sequence_length=length)
 
     np.testing.assert_array_equal(kept_ids[new], encode(tokenizer, texts, sequence_length=length))
+
+
+@pytest.mark.parametrize("long_texts", ["head+tail", "windows"])
+@pytest.mark.parametrize("length", range(3, 8))
+def test_what_is_read_of_long_texts_keeps_its_words(
+    tokenizer: Tokenizer, length: int, long_texts: str
+):
+    texts = ["oil prices wheatless gas prices", "wheatless prices oil gas"]
+    small, kept_ids = cut_vocabulary(
+        tokenizer, texts, sequence_length=length, long_texts=long_texts
+    )  # fmt: skip
+    new, old = (
+        encode_rows(one, texts, sequence_length=length, long_texts=long_texts)[0]
+        for one in (small, tokenizer)
+    )
+
+    np.testing.assert_array_equal(kept_ids[new], old)
 
 
 def test_the_given_tokenizer_is_left_as_it_was(tokenizer: Tokenizer):

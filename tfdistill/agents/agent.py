@@ -39,7 +39,8 @@ class Agent:
     `LabelsPrediction`, or a `NumberPrediction`.
 
     An agent is not safe to call from two threads at once: give each thread its own, or use an
-    `AgentPool`. It takes raw text: it cuts and pads to the model's length itself.
+    `AgentPool`. It takes raw text: it cuts and pads to the model's length itself, as the bundle
+    states it; of a text that is read in windows the logits are averaged.
 
     Args:
         bundle: A folder written by `tfdistill.save_bundle`. Every file is checked against its
@@ -74,6 +75,7 @@ class Agent:
         self._encoder = open_encoder(
             self.bundle.tokenizer_path.read_text(encoding="utf-8"),
             sequence_length=self.bundle.sequence_length,
+            long_texts=self.bundle.long_texts,
         )
         interpreter = Interpreter(self.bundle.model_path, threads=threads)
         self._input, self._output = _classifier(interpreter, self.bundle)
@@ -128,7 +130,7 @@ class Agent:
             The answer, or the error that `predict` would raise for this text.
         """
         try:
-            logits = self._logits(self._encoder.encode(text))
+            logits = self._logits(self._encoder.encode_rows(text))
             if self.bundle.scale is not None:
                 return NumberPrediction(float(self.bundle.scale.units(logits[0])))
             if self.bundle.thresholds is not None:
@@ -182,7 +184,7 @@ class Agent:
             UnusableTextError: If the text has no word that the tokenizer knows.
             RuntimeError: If the model answers with something that is not a number.
         """
-        logits = self._logits(self._encoder.encode(text))
+        logits = self._logits(self._encoder.encode_rows(text))
         return logits, self._encoder.unknown_share(text)
 
     def sample_text(self) -> str | None:
@@ -208,10 +210,13 @@ class Agent:
             f"sequence_length={self.bundle.sequence_length})"
         )
 
-    def _logits(self, ids: np.ndarray) -> np.ndarray:
-        """Runs the model on one row of ids; float64 logits of shape `[C]`."""
-        outputs = self._interpreter.run({self._input.name: ids[None].astype(self._input.dtype)})
-        logits = outputs[self._output.name][0].astype(np.float64)
+    def _logits(self, rows: np.ndarray) -> np.ndarray:
+        """Runs the model on each row of ids `[K, L]`; the mean of its logits, float64 `[C]`."""
+        found = []
+        for ids in rows.astype(self._input.dtype):
+            outputs = self._interpreter.run({self._input.name: ids[None]})
+            found.append(outputs[self._output.name][0].astype(np.float64))
+        logits = found[0] if len(found) == 1 else np.mean(found, axis=0)
         if not np.isfinite(logits).all():
             raise RuntimeError(
                 f"The model in {str(self.bundle.path)!r} answered with logits that are not finite: "

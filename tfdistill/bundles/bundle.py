@@ -7,7 +7,8 @@
 `labels.json`      the names of the classes, in the order of the model's outputs
 `card.md`          what this is, for people
 `manifest.json`    format version, signatures, sequence length, the SHA-256 of each file above, and
-                   what its outputs mean (`task`), and perhaps how sure its answers are
+                   what its outputs mean (`task`), what is read of longer texts (`long_texts`), and
+                   perhaps how sure its answers are
                    (`confidence`)
 =================  ================================================================================
 
@@ -36,6 +37,7 @@ import numpy as np
 
 from tfdistill.bundles.answer_kinds import AnswerKind, NumberScale, read_answer_kind
 from tfdistill.bundles.confidence import Confidence, check_confident
+from tfdistill.bundles.long_texts import check_long_texts
 from tfdistill.files.folder import FolderKind
 from tfdistill.files.records import FileRecord, check_file, safe_file
 from tfdistill.runtime.interpreter import Signature, TensorSpec
@@ -102,6 +104,8 @@ class Bundle:
         task: What it answers: one "class", several "labels", or a "number".
         thresholds: Of several labels, the least probability of each; else None.
         scale: Of a number, what turns the model's output into units; else None.
+        long_texts: What is read of a text of more than `sequence_length` tokens: "head",
+            "head+tail" or "windows". A bundle that states nothing reads the head.
     """
 
     path: Path
@@ -115,6 +119,7 @@ class Bundle:
     task: str = "class"
     thresholds: tuple[float, ...] | None = None
     scale: NumberScale | None = None
+    long_texts: str = "head"
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -171,6 +176,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         task=kind.task,
         thresholds=kind.thresholds,
         scale=kind.scale,
+        long_texts=_read_long_texts(folder, manifest.content),
     )
 
 
@@ -305,6 +311,18 @@ def _read_confidence(
         raise ValueError(
             f"{MANIFEST} in the bundle {str(folder)!r} must state a confidence that is one, or "
             f"none. Received one that is not ({str(error)[:500]}). Save the bundle again."
+        ) from error
+
+
+def _read_long_texts(folder: Path, content: Mapping[str, Any]) -> str:
+    stated = content.get("long_texts", "head")
+    try:
+        return check_long_texts(stated)
+    except ValueError as error:
+        raise ValueError(
+            f"{MANIFEST} in the bundle {str(folder)!r} must state a known way to read long texts, "
+            f"or none. Received: long_texts={str(stated)[:80]!r}. Upgrade with `pip install "
+            "--upgrade tfdistill`, or save the bundle again."
         ) from error
 
 

@@ -26,6 +26,12 @@ from tfdistill.reports.stage_table import StageRow, markdown_table
 
 __all__ = ["card_text", "describe_bundle", "state_confidence", "state_thresholds"]
 
+_INPUT = {
+    "head": "cut to the first {} tokens or n-grams",
+    "head+tail": "a longer one cut to the first and last {} tokens or n-grams, half of each",
+    "windows": "a longer one read in up to 8 windows of {} tokens or n-grams, averaged",
+}
+
 
 def card_text(
     name: str,
@@ -39,6 +45,7 @@ def card_text(
     rows: Sequence[StageRow] = (),
     confidence: Confidence | None = None,
     kind: AnswerKind | None = None,
+    long_texts: str = "head",
 ) -> str:
     """Writes the card in Markdown.
 
@@ -53,6 +60,7 @@ def card_text(
         rows: What was measured.
         confidence: What the bundle states of its confidence.
         kind: What it answers; None is one class.
+        long_texts: What is read of longer texts.
 
     Returns:
         The text. Without `rows` it claims no accuracy, and says so.
@@ -63,7 +71,7 @@ def card_text(
     shown = ", ".join(labels[:20]) + (", …" if len(labels) > 20 else "")
     facts = {
         f"{_NAMED[kind.task]} ({len(labels)})": shown,
-        "Input": f"text, cut to the first {sequence_length} tokens or n-grams.",
+        "Input": f"text, {_INPUT[long_texts].format(sequence_length)}.",
         "Weights": f"{mode}, {model.stat().st_size:,} bytes.",
         **(about or {}),
         "Versions": ", ".join(f"{library} {version}" for library, version in versions.items()),
@@ -183,6 +191,7 @@ def describe_bundle(
             rows=rows,
             confidence=bundle.confidence,
             kind=_kind_of(bundle),
+            long_texts=bundle.long_texts,
         )
         _write_card(folder, card, content)
     return open_bundle(target)

@@ -50,6 +50,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
         "thresholds": None if opened.thresholds is None else list(opened.thresholds),
         "scale": None if opened.scale is None else dataclasses.asdict(opened.scale),
         "sequence_length": opened.sequence_length,
+        "long_texts": opened.long_texts,
         "signatures": signatures,
         "size_bytes": sizes,
         "hashes": "verified",
@@ -59,7 +60,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
     lines = [
         f"{opened.path}: every file has the size and the SHA-256 of the manifest",
         f"{'classes' if opened.task == 'class' else opened.task} ({len(opened.labels)}): {shown}",
-        f"tokens per text: {opened.sequence_length}",
+        f"tokens per text: {opened.sequence_length}, of longer ones: {opened.long_texts}",
         _meaning(opened),
         *(f"signature {name}: {described}" for name, described in signatures.items()),
         *(f"{size:>12,} bytes  {name}" for name, size in sizes.items()),

@@ -90,6 +90,13 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
     help="How long teacher and students train; a guess of the minutes is said before it starts.",
 )
 @click.option(
+    "--long-texts",
+    type=click.Choice(["head", "head+tail", "windows"]),
+    default="head",
+    show_default=True,
+    help="What is read of texts that are longer than the effort allows.",
+)
+@click.option(
     "--max-kb",
     default=500.0,
     show_default=True,

@@ -28,3 +28,7 @@ from .text_files import (
     text_data as text_data,
 )
 from .text_variation import varied_copies as varied_copies
+from .vocabulary_fit import (
+    VocabularyFit as VocabularyFit,
+    measure_vocabulary as measure_vocabulary,
+)

@@ -37,6 +37,7 @@ from tfdistill.bundles.chat_format import CHAT_FORMATS
 from tfdistill.bundles.confidence import Confidence, check_confidence, check_confident
 from tfdistill.bundles.export_modes import IN_BUNDLES, MODES
 from tfdistill.bundles.language import Generation, LanguageBundle, open_language_bundle
+from tfdistill.bundles.long_texts import check_long_texts
 from tfdistill.bundles.model_card import card_text
 from tfdistill.compress.compressed_model import Compressed, plain_model
 from tfdistill.export.convert.causal_lm import language_to_tflite
@@ -241,6 +242,7 @@ def save_bundle(
     task: str = "class",
     thresholds: Sequence[float] | None = None,
     scale: NumberScale | None = None,
+    long_texts: str = "head",
 ) -> Bundle:
     """Exports a classifier with its tokenizer and labels, as a folder that an agent opens alone.
 
@@ -268,6 +270,8 @@ def save_bundle(
             `tfdistill.agents.calibrate_thresholds` finds better ones later.
         scale: For "number" what turns the output into units: mean and deviation of the training
             numbers; None takes 0 and 1, the output itself.
+        long_texts: What agents read of a text of more than L tokens or n-grams, as in training:
+            its "head", its "head+tail", or all of it in "windows" whose logits are averaged.
 
     Returns:
         The bundle, opened again from disk.
@@ -278,7 +282,8 @@ def save_bundle(
         ValueError: If the task is unknown or a part belongs to another one, the number of labels
             differs from the model's classes, labels repeat, the model has other inputs or outputs,
             returns probabilities or something that is not a number, the tokenizer has more ids than
-            the model, or n-grams another length.
+            the model, n-grams have another length or way to read long texts, or `long_texts` is
+            unknown.
         FileExistsError: If something other than a bundle is at `path`.
         RuntimeError: If the converter fails, or the file lost what `verify_compression` asks for.
     """
@@ -298,6 +303,13 @@ def save_bundle(
     kind = answer_kind(task, names, thresholds=thresholds, scale=scale)
     if check_confidence(confidence) is not None:
         check_confident(task)
+    check_long_texts(long_texts)
+    if isinstance(tokenizer, NGrams) and tokenizer.long_texts != long_texts:
+        raise ValueError(
+            "`long_texts` must be that of the n-grams. Received: "
+            f"long_texts={long_texts!r}, and n-grams with long_texts={tokenizer.long_texts!r}. "
+            "Give the same to both."
+        )
     target = check_place(path, replaces=BUNDLES, what="bundle")
     # An agent applies softmax or sigmoid: twice would give answers that are right, and wrong
     # confidences.
@@ -327,6 +339,7 @@ def save_bundle(
             versions=versions,
             confidence=confidence,
             kind=kind,
+            long_texts=long_texts,
         )
         (folder / "card.md").write_text(card, encoding="utf-8")
         _write_json(
@@ -336,6 +349,7 @@ def save_bundle(
                 "kind": CLASSIFIER,
                 "created_with": versions,
                 "sequence_length": sequence_length,
+                "long_texts": long_texts,
                 "quantize": quantize,
                 "signatures": describe_signatures(signatures),
                 "files": {name: asdict(record_of(folder / name)) for name in FILES},

@@ -9,7 +9,8 @@ from tokenizers import Tokenizer
 
 from tfdistill.arguments.numeric import check_int
 from tfdistill.datasets.text_files import TextData
-from tfdistill.students.vocabulary import cut_vocabulary, encode
+from tfdistill.students.text_rows import encode
+from tfdistill.students.vocabulary import cut_vocabulary
 
 __all__ = ["Encoded", "encode_texts", "one_hot_where_labelled", "pick_labelled"]
 

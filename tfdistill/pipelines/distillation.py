@@ -22,10 +22,13 @@ from typing import Any, TextIO
 
 import keras
 import numpy as np
+from tokenizers import Tokenizer
 
 from tfdistill.arguments import check_number
 from tfdistill.bundles.bundle import BUNDLES, Bundle, open_bundle
+from tfdistill.bundles.long_texts import check_long_texts
 from tfdistill.bundles.model_card import describe_bundle
+from tfdistill.distill.teacher_cache.cache import TeacherCache
 from tfdistill.export.tflite import to_tflite
 from tfdistill.files.folder import replacing_folder
 from tfdistill.pipelines.progress import Progress
@@ -34,17 +37,20 @@ from tfdistill.pipelines.silence import only_own_words
 from tfdistill.pipelines.texts.answers import as_text
 from tfdistill.pipelines.texts.candidates import Candidate, bag_candidate, encoder_candidate
 from tfdistill.pipelines.texts.effort import EFFORTS, Plan, plan_run
-from tfdistill.pipelines.texts.material import (
-    Material,
-    Words,
-    make_material,
-    open_tokenizer,
-    read_words,
-)
+from tfdistill.pipelines.texts.material import Material, make_material
+from tfdistill.pipelines.texts.own_teacher import OwnTeacher, own_teacher
 from tfdistill.pipelines.texts.proof import Proof, choose, prove
+from tfdistill.pipelines.texts.reading import reading_notes, token_counts
 from tfdistill.pipelines.texts.rows import TextRows, read_rows
+from tfdistill.pipelines.texts.stored_answers import (
+    NO_COPIES,
+    StoredAnswers,
+    material_of_answers,
+    stored_answers,
+)
 from tfdistill.pipelines.texts.students import StudentRecipe
 from tfdistill.pipelines.texts.tasks import TASKS
+from tfdistill.pipelines.texts.words import Words, open_tokenizer, read_words
 from tfdistill.reports.confusions import LostExample, changes_between, lost_examples
 from tfdistill.reports.html_page import write_page
 from tfdistill.reports.label_figures import label_scores
@@ -53,12 +59,10 @@ from tfdistill.reports.stage_table import read_report, write_report
 from tfdistill.reports.verdict import Shipped, Verdict
 from tfdistill.students.encoder import text_encoder
 from tfdistill.students.sizes import EncoderSizes, fitting_sizes
-from tfdistill.students.vocabulary import encode
 
 __all__ = ["TextRun", "distill_text"]
 
 _COVERED = 0.997  # share of the training texts that are read whole, if they are not too long
-_LONGEST = 512  # tokens that MiniLM has positions for
 _LOST = 20  # texts that the page shows
 
 
@@ -72,7 +76,8 @@ class TextRun:
         verdict: Whether the student won, against whom, with intervals.
         choice: Which student ships, and why.
         student_path: The encoder as a `.keras` file; `student` opens it.
-        teacher_kind: "frozen" or "fine-tuned", whichever was better on the held-out rows.
+        teacher_kind: "frozen" or "fine-tuned", whichever was better on the held-out rows; "given"
+            for a `keras.Model`.
         material: Texts and copies as ids, the teacher in 8 bits and its answers, for experiments.
     """
 
@@ -103,8 +108,10 @@ def distill_text(
     task: str = "auto",
     test: Any = None,
     unlabeled: Any = None,
-    teacher: str | os.PathLike[str] = "auto",
+    teacher: str | os.PathLike[str] | keras.Model | TeacherCache = "auto",
+    tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
     effort: str = "standard",
+    long_texts: str = "head",
     max_kb: float = 500,
     sparsity: float | None = None,
     bits: int = 8,
@@ -141,9 +148,18 @@ def distill_text(
         test: Test rows of the same form; None holds out a fifth.
         unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
         teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
-            and its `tokenizer.json`.
+            and its `tokenizer.json`; or a `keras.Model` from token ids to logits over the classes
+            in the order of their sorted names, which is not trained further; or a `TeacherCache`
+            with a row for each row of `data`, and of `test` behind them, in their order. Its
+            answers are all that the students learn from: nothing is asked about varied copies.
+        tokenizer: What makes the ids of a `keras.Model`: a `tokenizers.Tokenizer` or its file, with
+            padding at id 0.
         effort: "quick", "standard" or "thorough": how long teacher and students train. A
             rough guess of the minutes is said before it starts.
+        long_texts: What is read of a text that is longer than the effort allows: its "head", its
+            "head+tail" (half of the tokens each), or all of it in up to 8 "windows", of which
+            teacher, student and the agents of the bundle each average the logits. How many texts
+            that meets is said before it starts.
         max_kb: Largest size of the `.tflite` file, in KB of 1,024 bytes.
         sparsity: Share of zeros in each kernel and table, or None; zeros make the download smaller.
         bits: 4 or 8, of the encoder's weights.
@@ -169,11 +185,21 @@ def distill_text(
         AssetError: If the teacher cannot be downloaded.
     """
     started = time.monotonic()
+    check_long_texts(long_texts)
     _check(task=task, effort=effort, max_kb=max_kb, sparsity=sparsity, bits=bits)
     earlier = previous.folder if isinstance(previous, TextRun) else previous
     run = RunFolder(out, earlier=() if earlier is None else (earlier,))
     base_seed = run.base_seed(seed)
-    checkpoint = None if teacher == "auto" else Path(teacher)
+    model = teacher if isinstance(teacher, keras.Model) else None
+    asked = teacher if isinstance(teacher, TeacherCache) else None
+    checkpoint = None
+    if isinstance(teacher, (str, os.PathLike)) and teacher != "auto":
+        checkpoint = Path(teacher)
+    if tokenizer is not None and model is None:
+        raise ValueError(
+            "`tokenizer` must be left out where `teacher` is no keras.Model. Received: "
+            f"teacher={teacher!r}, which is read with its own, or with MiniLM's."
+        )
     with only_own_words() as stream, contextlib.ExitStack() as stack:
         tell = say or functools.partial(_tell, stream)
         rows = read_rows(
@@ -181,14 +207,30 @@ def distill_text(
             delimiter=delimiter, encoding=encoding, skip_bad_rows=skip_bad_rows,
             seed=base_seed, say=tell,
         )  # fmt: skip
+        given, answers = None, None
+        if model is not None:
+            given = own_teacher(model, tokenizer, task=rows.task)
+        if asked is not None:
+            answers = stored_answers(asked, rows)
         run.start(base_seed)
         stack.enter_context(run.used_alone())
         words, plan, sizes = _plan(
-            rows, run, effort=effort, max_kb=max_kb, bits=bits, checkpoint=checkpoint, say=tell
-        )
+            rows, run, effort=effort, max_kb=max_kb, bits=bits, checkpoint=checkpoint,
+            given=given or answers, long_texts=long_texts, say=tell,
+        )  # fmt: skip
+        notes = [*reading_notes(words, rows), *([] if answers is None else [NO_COPIES])]
+        for note in notes:
+            tell(note)
         recipe = StudentRecipe(passes=plan.passes, seed=seed)
         with Progress(plan.seconds, stream=stream if visible else None) as progress:
-            material = make_material(rows, words, plan, run=run, progress=progress, seed=base_seed)
+            if answers is None:
+                material = make_material(
+                    rows, words, plan, run=run, progress=progress, own=given, seed=base_seed
+                )
+            else:
+                material = material_of_answers(
+                    rows, words, answers, run=run, progress=progress
+                )  # fmt: skip
             candidates = {
                 "file": encoder_candidate(
                     rows, material, sizes, recipe,
@@ -202,6 +244,7 @@ def distill_text(
             proof = prove(
                 rows, material, candidates, choice, recipe, sizes, run=run, progress=progress
             )
+        proof = dataclasses.replace(proof, notes=[*proof.notes, *notes])
         bundle = _ship(run.path, rows, candidates, choice, proof, material)
         facts = run_facts(
             data=rows.name,
@@ -251,21 +294,20 @@ def _plan(
     max_kb: float,
     bits: int,
     checkpoint: Path | None,
+    given: OwnTeacher | StoredAnswers | None,
+    long_texts: str,
     say: Callable[[str], None],
 ) -> tuple[Words, Plan, EncoderSizes]:
     """Decides the length of texts, the sizes of the student and the work, and says them."""
-    longest = EFFORTS[effort].longest
-    tokenizer = open_tokenizer(checkpoint)
-    ids = encode(tokenizer, rows.train.texts, sequence_length=_LONGEST)
-    lengths = np.count_nonzero(ids, axis=1)
+    longest, own = EFFORTS[effort].longest, None
+    if isinstance(given, OwnTeacher):
+        longest = min(longest, given.sequence_length or longest)
+        own = given.network.name, given.tokenizer
+    lengths = token_counts(own[1] if own else open_tokenizer(checkpoint), rows.train.texts)
     length = min(longest, int(np.ceil(np.quantile(lengths, _COVERED))))
-    cut = float(np.mean(lengths > length))
-    if cut > 1 - _COVERED:
-        say(
-            f"{100 * cut:.1f} % of the training texts are longer than {length} tokens and are read "
-            f"to there (effort {effort!r})"
-        )
-    words = read_words(rows, checkpoint=checkpoint, sequence_length=length)
+    words = read_words(
+        rows, checkpoint=checkpoint, own=own, sequence_length=length, long_texts=long_texts
+    )  # fmt: skip
     shape: dict[str, Any] = {
         "vocabulary_size": len(words.kept_ids),
         "sequence_length": length,
@@ -281,7 +323,7 @@ def _plan(
 
     step = run.step("sizes", {**shape, "max_kb": max_kb, "bits": bits}, size)
     sizes = EncoderSizes(**json.loads((step / "sizes.json").read_text(encoding="utf-8")))
-    labelled = int(np.minimum(lengths, length).sum())
+    labelled = int(np.count_nonzero(words.for_teacher(rows.train.texts)))
     more = words.for_teacher(rows.unlabeled) if rows.unlabeled else np.zeros((0, length))
     weights = sizes.parameters(sequence_length=length, num_classes=rows.task.num_outputs)
     plan = plan_run(
@@ -290,21 +332,28 @@ def _plan(
         all_tokens=labelled + int(np.count_nonzero(more)),
         sequence_length=length,
         weights=weights,
+        most_copies=0 if isinstance(given, StoredAnswers) else None,
     )
+    if given is not None:
+        plan = plan.without_training()
     say(
         f"{len(rows.train):,} training texts, {len(rows.held_out):,} held out, "
         f"{len(rows.test):,} test, {len(rows.unlabeled):,} without a label; "
         f"{length} tokens, {len(words.kept_ids):,} words"
     )
     say(
-        f"effort {effort!r}: teacher {_training(plan)}, {plan.copies} varied copies of each text, "
-        f"students of up to {max_kb:g} KB ({weights:,} weights); a rough guess is "
-        f"{plan.minutes} minutes on two cores"
+        f"effort {effort!r}: teacher {_training(plan, given)}, "
+        f"{plan.copies} varied copies of each text, students of up to {max_kb:g} KB "
+        f"({weights:,} weights); a rough guess is {plan.minutes} minutes on two cores"
     )
     return words, plan, sizes
 
 
-def _training(plan: Plan) -> str:
+def _training(plan: Plan, given: OwnTeacher | StoredAnswers | None) -> str:
+    if isinstance(given, StoredAnswers):
+        return "known by its answers alone, so that nothing else is asked"
+    if given is not None:
+        return f"{given.network.name!r} as it is"
     if not plan.fine_tune_epochs:
         return "with a head trained on frozen features"
     return f"frozen or fine-tuned for {plan.fine_tune_epochs} epochs"
@@ -345,7 +394,7 @@ def _ship(
     about = {
         "Data": f"{rows.name}: {len(rows.train):,} training and {len(rows.test):,} test texts",
         "License of the data": "that of the texts; whoever passes this on has to know it",
-        "Teacher": f"{material.words.checkpoint.name}, {material.teacher_kind}",
+        "Teacher": f"{material.words.teacher}, {material.teacher_kind}",
         "Recipe": "distilled from the teacher's answers to the texts and varied copies of them",
     }
     for name, candidate in candidates.items():

@@ -22,11 +22,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from tfdistill.files.atomic import replacing
 
-__all__ = ["RunFolder", "hash_of", "write_json"]
+__all__ = ["RunFolder", "hash_of", "save_array", "write_json"]
 
 _RUN, _STEP, _FORMAT = "run.json", "step.json", 1
 
@@ -47,6 +48,12 @@ def write_json(path: Path, content: Any) -> None:
     with replacing(path) as temporary:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes a `.npy` file that is there whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
 
 
 class RunFolder:

@@ -30,9 +30,13 @@ from .sizes import (
     encoder_sizes as encoder_sizes,
     fitting_sizes as fitting_sizes,
 )
+from .text_rows import (
+    encode as encode,
+    encode_rows as encode_rows,
+    mean_by_text as mean_by_text,
+)
 from .vocabulary import (
     cut_byte_bpe as cut_byte_bpe,
     cut_vocabulary as cut_vocabulary,
-    encode as encode,
     shared_rows as shared_rows,
 )

@@ -17,22 +17,25 @@ import numpy as np
 from tokenizers import Tokenizer, pre_tokenizers
 
 from tfdistill.arguments import check_int
+from tfdistill.bundles.long_texts import check_long_texts, kept
+from tfdistill.students.text_rows import check_texts
 
-__all__ = ["cut_byte_bpe", "cut_vocabulary", "encode", "shared_rows"]
+__all__ = ["cut_byte_bpe", "cut_vocabulary", "shared_rows"]
 
 
 def cut_vocabulary(
-    tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int
+    tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int, long_texts: str = "head"
 ) -> tuple[Tokenizer, np.ndarray]:
     """Makes a tokenizer that knows only the tokens that the texts use, with id 0 for padding.
 
-    Inside the first `sequence_length` tokens every text is split as before, so a model whose
+    Among the tokens that the student reads every text is split as before, so a model whose
     embedding rows are taken over by `kept_ids` gives the same answers on these texts.
 
     Args:
         tokenizer: A WordPiece tokenizer with its padding token at id 0. Left untouched.
         texts: The texts to keep whole, usually the training texts.
         sequence_length: Number of tokens of each text that the student sees.
+        long_texts: Which tokens of a longer text those are, as in `encode_rows`.
 
     Returns:
         The smaller tokenizer, and `kept_ids`, int32 `[V]`: the old id of each new id. Special
@@ -56,7 +59,7 @@ def cut_vocabulary(
             "`tokenizer` must be a tokenizers.Tokenizer. Received: tokenizer="
             f"{type(tokenizer).__name__}. Tokenizer.from_file('tokenizer.json') makes one."
         )
-    _check_texts(texts)
+    check_texts(texts)
     if not len(texts):
         raise ValueError("`texts` must not be empty. Received: texts=[]. Give the training texts.")
     state = json.loads(tokenizer.to_str())
@@ -77,8 +80,8 @@ def cut_vocabulary(
             "`tokenizer` must have its padding token at id 0. Received: tokenizer with "
             f"{padding!r} there. Id 0 is what the students take for padding."
         )
-    used = set(np.unique(encode(tokenizer, texts, sequence_length=sequence_length)).tolist())
-    used |= _rest_of_cut_words(tokenizer, texts, sequence_length=sequence_length)
+    check_long_texts(long_texts)
+    used = _kept_pieces(tokenizer, texts, sequence_length=sequence_length, long_texts=long_texts)
     special = {token["id"] for token in state["added_tokens"]}
     special |= {0, tokenizer.token_to_id(unknown)}
     kept_ids = np.array(sorted(special | used), np.int32)
@@ -91,38 +94,6 @@ def cut_vocabulary(
     _renumber_post_processor(state, new_id)
     state["padding"] = state["truncation"] = None
     return Tokenizer.from_str(json.dumps(state)), kept_ids
-
-
-def encode(tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int) -> np.ndarray:
-    """Turns texts into rows of token ids, cut and padded with 0 to one length.
-
-    Args:
-        tokenizer: Any tokenizer; its own padding and truncation settings are not used.
-        texts: The texts.
-        sequence_length: Number of ids per text, special tokens included.
-
-    Returns:
-        int32 `[len(texts), sequence_length]`.
-
-    Raises:
-        TypeError: If `texts` is not a list of str.
-
-    Example:
-        >>> from tokenizers.models import WordLevel
-        >>> tokenizer = Tokenizer(WordLevel({"[PAD]": 0, "[UNK]": 1, "oil": 2}, "[UNK]"))
-        >>> encode(tokenizer, ["oil"], sequence_length=3)
-        array([[2, 0, 0]], dtype=int32)
-    """
-    _check_texts(texts)
-    own = Tokenizer.from_str(tokenizer.to_str())
-    own.no_padding()
-    own.enable_truncation(sequence_length)
-    ids = np.zeros((len(texts), sequence_length), np.int32)
-    for row, encoding in zip(ids, own.encode_batch_fast(list(texts)), strict=True):
-        # Cut here too: a length below that of the special tokens alone is not cut by the tokenizer.
-        kept = encoding.ids[:sequence_length]
-        row[: len(kept)] = kept
-    return ids
 
 
 def shared_rows(
@@ -177,38 +148,28 @@ def shared_rows(
     return row_of_token, owners.astype(np.int32)
 
 
-def _rest_of_cut_words(
-    tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int
+def _kept_pieces(
+    tokenizer: Tokenizer, texts: Sequence[str], *, sequence_length: int, long_texts: str
 ) -> set[int]:
-    """Collects the pieces that lie beyond the length, of words that begin inside it.
+    """Collects the pieces that are read, and the others of words that are cut in the middle.
 
-    Without them the smaller vocabulary would turn the whole word into the unknown token.
+    Without the others the smaller vocabulary would turn the whole word into the unknown token.
     """
     own = Tokenizer.from_str(tokenizer.to_str())
     own.no_padding()
     own.no_truncation()
-    length = max(sequence_length - own.num_special_tokens_to_add(is_pair=False), 0)
-    rest: set[int] = set()
+    room = max(sequence_length - own.num_special_tokens_to_add(is_pair=False), 0)
+    used: set[int] = set()
     for encoding in own.encode_batch(list(texts), add_special_tokens=False):
-        words = encoding.word_ids
-        end = length
-        while 0 < end < len(words) and words[end] == words[length - 1]:
-            end += 1
-        rest.update(encoding.ids[length:end])
-    return rest
-
-
-def _check_texts(texts: Sequence[str]) -> None:
-    if isinstance(texts, str):
-        raise TypeError(
-            f"`texts` must be a list of str. Received: texts={texts!r}. Did you mean [{texts!r}]?"
-        )
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"`texts` must be a list of str. Received: texts[{row}]={text!r}. "
-                "Drop the row or turn it into text."
-            )
+        ids, words = encoding.ids, encoding.word_ids
+        for part in kept(len(ids), room=room, long_texts=long_texts):
+            for start, stop in part:
+                while 0 < start < stop and words[start - 1] == words[start]:
+                    start -= 1
+                while start < stop < len(ids) and words[stop] == words[stop - 1]:
+                    stop += 1
+                used.update(ids[start:stop])
+    return used
 
 
 def _renumber_post_processor(state: dict, new_id: dict[int, int]) -> None:

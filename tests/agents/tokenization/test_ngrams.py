@@ -261,3 +261,26 @@ def test_ngrams_for_another_length_are_refused(listed: NGrams):
 def test_some_words_are_known_words(listed: NGrams, hashed: NGrams):
     assert listed.some_words() == "oil"
     assert hashed.some_words() == ""
+
+
+@pytest.mark.parametrize(
+    ("long_texts", "rows"),
+    [
+        ("head", [[1, 2, 3]]),
+        ("head+tail", [[1, 2, 5]]),
+        ("windows", [[1, 2, 3], [3, 4, 5]]),
+    ],
+)
+def test_long_texts_are_read_as_it_is_said(long_texts: str, rows: list[list[int]]):
+    listed = ["=a", "=b", "=c", "=d", "=e"]
+    ngrams = NGrams(vocabulary=listed, sequence_length=3, words=1, long_texts=long_texts)
+    assert ngrams.encode_rows("a b c d e").tolist() == rows
+    assert ngrams.encode("a b c d e").tolist() == rows[0]
+    assert ngrams.encode_batch(["a b c d e", "e"]).tolist() == [rows[0], [5, 0, 0]]
+    again = NGrams.from_json(ngrams.to_json(), long_texts=long_texts)
+    assert again.encode_rows("a b c d e").tolist() == rows
+
+
+def test_an_unknown_way_to_read_long_texts_is_refused():
+    with pytest.raises(ValueError, match=r"`long_texts` must be one of .* Received: long_texts='t"):
+        NGrams(num_rows=9, sequence_length=3, long_texts="tail")

@@ -13,7 +13,7 @@ from tfdistill.agents.tokenization.text_encoder import (
     check_text,
     check_texts,
 )
-from tfdistill.students.vocabulary import encode
+from tfdistill.students.text_rows import encode
 
 
 def test_agents_see_the_ids_that_training_saw(tokenizer: Any, texts: list[str]):
@@ -129,3 +129,33 @@ def test_any_iterable_of_str_is_taken():
 def test_single_text_is_checked():
     with pytest.raises(TypeError, match=r"`text` must be a str. Received: text=1 \(int\)"):
         check_text(1)  # type: ignore[arg-type]
+
+
+def test_words_of_the_head_and_of_the_tail_have_their_places(tokenizer: Any):
+    encoder = TextEncoder(tokenizer.to_str(), sequence_length=7, long_texts="head+tail")
+    text = "wheat crops fell of the crude barrels"  # crop ##s and barrel ##s: 9 tokens
+    ids, words = encoder.encode_words(text)
+    whole = tokenizer.encode(text, add_special_tokens=False).ids[:9]
+    assert ids.tolist() == [2, *whole[:3], *whole[-2:], 3]
+    assert [text[start:end] for start, end in zip(words.starts, words.ends, strict=True)] == [
+        "wheat", "crops", "barrels",
+    ]  # fmt: skip
+    assert words.first == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("long_texts", "share"), [("head", 1 / 3), ("head+tail", 2 / 3), ("windows", 1 / 2)]
+)
+def test_unknown_words_count_where_they_are_read(tokenizer: Any, long_texts: str, share: float):
+    encoder = TextEncoder(tokenizer.to_str(), sequence_length=5, long_texts=long_texts)
+    # 3 tokens are read at once: the first three, two and the last one, or all six.
+    assert encoder.unknown_share("wheat quux crude zebra of zebra") == pytest.approx(share)
+
+
+@pytest.mark.parametrize("long_texts", ["head+tail", "windows"])
+def test_a_known_word_at_the_end_is_enough_where_the_end_is_read(tokenizer: Any, long_texts: str):
+    text = "zebra " * 20 + "wheat"
+    rows = TextEncoder(tokenizer.to_str(), sequence_length=8, long_texts=long_texts)
+    assert rows.encode_rows(text)[-1, 6] == tokenizer.token_to_id("wheat")
+    with pytest.raises(UnusableTextError, match="`text` must have a word that the tokenizer knows"):
+        rows.encode("zebra " * 20)

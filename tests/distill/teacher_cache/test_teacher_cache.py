@@ -287,3 +287,15 @@ def test_validation_data_without_answers_is_measured_on_its_labels(tmp_path: Pat
     student.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     expected = student.evaluate(x, y, verbose=0)
     assert history["val_loss"][0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("top_k", [None, 2])
+def test_the_answers_can_be_had_by_themselves(top_k: int | None, tmp_path: Path):
+    logits = np.log(np.array([[0.5, 0.3, 0.1, 0.1], [0.05, 0.05, 0.2, 0.7]], np.float32))
+    x = np.arange(2)[:, None]
+    cache = TeacherCache.build(
+        lambda batch: logits[batch[:, 0]], x, tmp_path / "cache", top_k=top_k, fingerprint="two"
+    )
+    shares = np.exp(cache.logits())
+    np.testing.assert_allclose(shares / shares.sum(-1, keepdims=True), np.exp(logits), atol=1e-3)
+    np.testing.assert_array_equal(cache.logits([1]), cache.logits()[1:])

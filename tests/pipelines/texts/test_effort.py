@@ -36,3 +36,14 @@ def test_few_texts_are_read_often_in_many_copies():
 def test_an_unknown_effort_is_refused():
     with pytest.raises(ValueError, match=re.escape("`effort` must be one of ('quick',")):
         plan_run("heroic", weights=1, **SHORT)
+
+
+def test_answers_that_are_there_need_no_copies_and_a_given_teacher_no_training():
+    size = {"sequence_length": 24, "weights": 375_000}
+    plan = plan_run(
+        "standard", labelled_tokens=10_000, all_tokens=10_000, most_copies=0, **size
+    )  # fmt: skip
+    assert plan.copies == 0 and plan.passes == 42
+    given = plan.without_training()
+    assert (given.fine_tune_epochs, given.seconds["train the teacher"]) == (0, 10.0)
+    assert given.seconds["ask the teacher"] == plan.seconds["ask the teacher"]

@@ -34,6 +34,17 @@ def test_training_rows_whose_text_is_tested_are_left_out_and_said():
     assert "2 training rows have a text of the test rows: left out" in said
 
 
+def test_each_part_knows_the_numbers_of_its_rows_and_test_rows_come_last():
+    texts, labels = pairs(60)
+    test = ["new 0", "text 3", "new 1"]
+    rows = read_rows((texts, labels), task="class", test=(test, ["a", "b", "a"]))
+    everything = [*texts, *test]
+    assert rows.num_rows == 73
+    for part in (rows.train, rows.held_out, rows.test):
+        assert [everything[row] for row in part.rows] == part.texts
+    assert rows.test.rows.tolist() == [70, 71, 72]
+
+
 def test_unlabeled_texts_are_those_without_a_label_once():
     texts, labels = pairs(60)
     more = ["text 1", "new", "new", " ", "other"]

@@ -25,6 +25,9 @@ class Encoder(Protocol):
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of one text, int32 `[L]`, or raises `UnusableTextError`."""
 
+    def encode_rows(self, text: str) -> np.ndarray:
+        """Returns all rows of ids of one text, int32 `[K, L]`: several if it is read in windows."""
+
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
         """Returns the ids of one text, and where its words begin among them."""
 
@@ -35,12 +38,13 @@ class Encoder(Protocol):
         """Returns a text that the model can answer; "" if none is known."""
 
 
-def open_encoder(content: str, *, sequence_length: int) -> Encoder:
+def open_encoder(content: str, *, sequence_length: int, long_texts: str = "head") -> Encoder:
     """Opens an encoder from the content of a `tokenizer.json`, which says what it is.
 
     Args:
         content: The content.
         sequence_length: L, the number of ids that the model takes.
+        long_texts: What is read of a text that is longer, as the bundle states it.
 
     Returns:
         `NGrams` or a `TextEncoder`.
@@ -53,8 +57,8 @@ def open_encoder(content: str, *, sequence_length: int) -> Encoder:
         NGrams(kind='hashed', num_rows=9, sequence_length=4)
     """
     if not is_ngrams(content):
-        return TextEncoder(content, sequence_length=sequence_length)
-    ngrams = NGrams.from_json(content)
+        return TextEncoder(content, sequence_length=sequence_length, long_texts=long_texts)
+    ngrams = NGrams.from_json(content, long_texts=long_texts)
     if ngrams.sequence_length != sequence_length:
         raise ValueError(
             f"`content` must hold n-grams for the {sequence_length} ids that the model takes. "

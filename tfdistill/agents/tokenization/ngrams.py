@@ -42,6 +42,7 @@ from tfdistill.agents.tokenization.text_encoder import (
 )
 from tfdistill.agents.tokenization.word_spans import Words
 from tfdistill.arguments import check_int
+from tfdistill.bundles.long_texts import check_long_texts, cut_rows
 
 __all__ = ["NGrams", "is_ngrams"]
 
@@ -79,10 +80,13 @@ class NGrams:
         num_rows: R, rows of a hashed bag, row 0 for padding included. None for a listed one.
         vocabulary: The n-grams of a listed bag in the order of their rows, from row 1; words and
             pairs of words begin with "=". None for a hashed one.
-        sequence_length: L, rows per text. A longer text is cut to its first L n-grams that are
-            known; a shorter one is filled up with 0. `lengths` says how many texts that meets.
+        sequence_length: L, rows per text. A longer text is cut to L n-grams that are known, a
+            shorter one is filled up with 0. `lengths` says how many texts that meets.
         words: 1 for words, 2 for pairs of words as well.
         characters: Characters of the shortest and the longest n-gram inside a word.
+        long_texts: What is read of a text of more than L n-grams: its "head", its "head+tail", or
+            all of it in "windows". A bundle keeps it in its manifest, not in the file of the
+            n-grams.
 
     Attributes:
         kind: "hashed" or "listed".
@@ -111,7 +115,9 @@ class NGrams:
         sequence_length: int,
         words: int = 2,
         characters: tuple[int, int] = (2, 5),
+        long_texts: str = "head",
     ) -> None:
+        self.long_texts = check_long_texts(long_texts)
         if (num_rows is None) == (vocabulary is None):
             raise ValueError(
                 "`num_rows` or `vocabulary` must be given, and not both. Received: num_rows="
@@ -150,6 +156,7 @@ class NGrams:
         sequence_length: int | None = None,
         words: int = 2,
         characters: tuple[int, int] = (2, 5),
+        long_texts: str = "head",
     ) -> NGrams:
         """Lists the n-grams of training texts that say most.
 
@@ -166,6 +173,7 @@ class NGrams:
             sequence_length: L; None takes what holds 99.9 % of `texts` whole, at most 1,024.
             words: As in `NGrams`.
             characters: As in `NGrams`.
+            long_texts: As in `NGrams`.
 
         Returns:
             A listed `NGrams`, with fewer rows if the texts have fewer n-grams.
@@ -216,6 +224,7 @@ class NGrams:
                 "are needed for the rest."
             )
         settings: dict[str, Any] = {"words": words, "characters": characters}
+        settings["long_texts"] = long_texts
         if sequence_length is None:
             lengths = cls(vocabulary=chosen, sequence_length=1, **settings).lengths(checked)
             whole = np.quantile(lengths, 0.999, method="higher")
@@ -223,7 +232,7 @@ class NGrams:
         return cls(vocabulary=chosen, sequence_length=sequence_length, **settings)
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the rows of one text.
+        """Returns the rows of one text, those of the first window if it is read in several.
 
         Args:
             text: The text.
@@ -234,12 +243,24 @@ class NGrams:
         Raises:
             UnusableTextError: If the text is not one of Unicode, or has no n-gram that is known.
         """
+        return self.encode_rows(text)[0]
+
+    def encode_rows(self, text: str) -> np.ndarray:
+        """Returns all windows of the rows of one text: one, if it is not read in windows.
+
+        Args:
+            text: The text.
+
+        Returns:
+            Rows, int32 array of shape `[K, L]`, K ≥ 1.
+
+        Raises:
+            UnusableTextError: As `encode`.
+        """
         rows = self._rows(text)
         if not len(rows):
             raise UnusableTextError(text, "have a word of which an n-gram is known")
-        filled = np.zeros(self.sequence_length, np.int32)
-        filled[: len(rows)] = rows[: self.sequence_length]
-        return filled
+        return cut_rows(rows, length=self.sequence_length, long_texts=self.long_texts)
 
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
         """Returns the rows of one text and no words: a row has no place in a text to be tagged."""
@@ -252,7 +273,8 @@ class NGrams:
             texts: The texts.
 
         Returns:
-            Rows, int32 array of shape `[N, L]`. A text without a known n-gram has zeros only.
+            Rows, int32 array of shape `[N, L]`, of the first window if texts are read in several.
+            A text without a known n-gram has zeros only.
 
         Raises:
             TypeError: If `texts` is not a list of str.
@@ -261,8 +283,8 @@ class NGrams:
         checked = check_texts(texts)
         filled = np.zeros((len(checked), self.sequence_length), np.int32)
         for target, text in zip(filled, checked, strict=True):
-            rows = self._rows(text)[: self.sequence_length]
-            target[: len(rows)] = rows
+            rows, length = self._rows(text), self.sequence_length
+            target[:] = cut_rows(rows, length=length, long_texts=self.long_texts)[0]
         return filled
 
     def lengths(self, texts: Iterable[str]) -> np.ndarray:
@@ -366,11 +388,12 @@ class NGrams:
         return json.dumps(content, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, content: str) -> NGrams:
+    def from_json(cls, content: str, *, long_texts: str = "head") -> NGrams:
         """Reads what `to_json` wrote, and nothing else: the file may be a stranger's.
 
         Args:
             content: The content of `tokenizer.json`.
+            long_texts: What is read of a text that is longer, as the bundle states it.
 
         Raises:
             ValueError: If it is of another form, or of a newer format.
@@ -397,6 +420,7 @@ class NGrams:
             if keys is None or set(stated) != keys:
                 raise ValueError(f"its kind is {stated.get('kind')!r}, its keys {sorted(stated)}")
             settings = {key: stated[key] for key in ("sequence_length", "words", "characters")}
+            settings["long_texts"] = long_texts
             if stated["kind"] == "hashed":
                 return cls(num_rows=stated["num_rows"], **settings)
             if not isinstance(stated["vocabulary"], str):

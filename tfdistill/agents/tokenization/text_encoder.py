@@ -2,15 +2,16 @@
 
 A tokenizer's own settings for truncation and padding are ignored, because a `tokenizer.json` often
 carries those of another model. Here a text is cut to L ids (keeping what the tokenizer adds at the
-end, such as `[SEP]`) and filled up with id 0.
+end, such as `[SEP]`) and filled up with id 0. What is kept of a longer text is the bundle's own:
+`tfdistill.bundles.long_texts`.
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import tokenizers
@@ -18,6 +19,8 @@ import tokenizers
 from tfdistill.agents.tokenization.token_cache import TokenCache, TokenizedText, tokenizes_by_word
 from tfdistill.agents.tokenization.unknown_words import unknown_share
 from tfdistill.agents.tokenization.word_spans import Words, words_of
+from tfdistill.bundles.long_texts import check_long_texts, content_of, kept
+from tfdistill.datasets.vocabulary_fit import unknown_ids
 
 __all__ = ["TextEncoder", "UnusableTextError", "check_text", "check_texts", "panics_as_errors"]
 
@@ -55,7 +58,9 @@ class TextEncoder:
 
     Args:
         tokenizer_json: A tokenizer as `tokenizers` saves it, the content of `tokenizer.json`.
-        sequence_length: L, ids per text.
+        sequence_length: L, ids per row.
+        long_texts: What is read of a text of more than L ids: its "head", its "head+tail", or all
+            of it in "windows".
 
     Attributes:
         token_cache: Remembers the last text of `encode_words`, of which the next one is often a
@@ -75,14 +80,22 @@ class TextEncoder:
         [2, 1, 3, 0]
         >>> encoder.encode("rose oil oil oil oil").tolist()
         [3, 2, 2, 2]
+        >>> encoder = TextEncoder(tokenizer.to_str(), sequence_length=2, long_texts="head+tail")
+        >>> encoder.encode("oil prices rose").tolist()
+        [2, 3]
     """
 
-    def __init__(self, tokenizer_json: str, *, sequence_length: int) -> None:
+    def __init__(
+        self, tokenizer_json: str, *, sequence_length: int, long_texts: str = "head"
+    ) -> None:
+        self.long_texts = check_long_texts(long_texts)
         try:
             with panics_as_errors():
                 self._tokenizer = tokenizers.Tokenizer.from_str(tokenizer_json)
                 self._tokenizer.no_padding()
-                self._tokenizer.enable_truncation(max_length=sequence_length)
+                self._tokenizer.no_truncation()
+                if long_texts == "head":
+                    self._tokenizer.enable_truncation(max_length=sequence_length)
         except Exception as error:  # the library raises plain Exception
             raise ValueError(
                 f"`tokenizer_json` must be a tokenizer that `tokenizers` {tokenizers.__version__} "
@@ -95,13 +108,13 @@ class TextEncoder:
             for token_id, token in self._tokenizer.get_added_tokens_decoder().items()
             if token.special
         }
-        self._unknown = frozenset(_unknown_ids(json.loads(tokenizer_json)))
+        self._unknown = frozenset(unknown_ids(json.loads(tokenizer_json)))
         self._special = frozenset(special - self._unknown)
         self._without_meaning = self._special | self._unknown
         self.token_cache = TokenCache(tokenizer_json) if tokenizes_by_word(tokenizer_json) else None
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the ids of one text.
+        """Returns the ids of one text, those of the first window if it is read in several.
 
         Args:
             text: The text.
@@ -110,16 +123,41 @@ class TextEncoder:
             Ids, int32 array of shape `[L]`, filled up with 0.
 
         Raises:
-            UnusableTextError: If the text cannot be tokenized, or none of its first L tokens is
-                a word or a part of a word that the tokenizer knows.
+            UnusableTextError: If the text cannot be tokenized, or none of the tokens that are read
+                is a word or a part of a word that the tokenizer knows.
         """
+        if self.long_texts != "head":
+            return self.encode_rows(text)[0]
         tokenized = self._tokenized(text)
         if tokenized is None:
             return self._row(text, self._encoding(text).ids)
         return self._row(text, tokenized.first(self.sequence_length)[0])
 
+    def encode_rows(self, text: str) -> np.ndarray:
+        """Returns all rows of ids of one text: several where a long one is read in windows.
+
+        Args:
+            text: The text.
+
+        Returns:
+            Ids, int32 array of shape `[K, L]`, K ≥ 1.
+
+        Raises:
+            UnusableTextError: As `encode`.
+        """
+        if self.long_texts == "head":
+            return self.encode(text)[None]
+        whole = self._whole(text)
+        rows = [whole.joined(ranges)[0] for ranges in self._kept(whole)]
+        if self._without_meaning.issuperset(token for row in rows for token in row):
+            raise self._unusable(text)
+        filled = np.zeros((len(rows), self.sequence_length), dtype=np.int32)
+        for target, ids in zip(filled, rows, strict=True):
+            target[: len(ids)] = ids[: self.sequence_length]
+        return filled
+
     def encode_words(self, text: str) -> tuple[np.ndarray, Words]:
-        """Returns the ids of one text, and where its words are.
+        """Returns the ids of one text, and where its words are; of the first window of several.
 
         Args:
             text: The text.
@@ -136,7 +174,7 @@ class TextEncoder:
     def unknown_share(self, text: str) -> float:
         """Returns the share of a text's words that the tokenizer does not know, in [0, 1].
 
-        Only the words that begin among the first L tokens count, those that the model reads.
+        Only the words that begin among the tokens that the model reads count.
 
         Args:
             text: The text.
@@ -145,7 +183,10 @@ class TextEncoder:
             UnusableTextError: If the text cannot be tokenized.
         """
         tokenized = self._tokenized(text)
-        if tokenized is None:
+        if self.long_texts != "head":
+            whole = self._whole(text)
+            ids, words = whole.whole_words(own for row in self._kept(whole) for own in row)
+        elif tokenized is None:
             ids, words = self._read(text)
         elif len(tokenized.ids) <= self.sequence_length:
             ids, words = tokenized.ids, tokenized.words
@@ -155,6 +196,11 @@ class TextEncoder:
         return unknown_share(text, ids, words, unknown_ids=self._unknown, special_ids=self._special)
 
     def _read(self, text: str) -> tuple[list[int], Words]:
+        if self.long_texts != "head":
+            whole = self._whole(text)
+            ids, words = whole.joined(self._kept(whole)[0])
+            count = bisect_left(words.first, self.sequence_length)
+            return ids, Words(words.first[:count], words.starts[:count], words.ends[:count])
         tokenized = self._tokenized(text)
         if tokenized is not None:
             return tokenized.first(self.sequence_length)
@@ -176,6 +222,21 @@ class TextEncoder:
         with _explained(text):
             return self.token_cache.read(text)
 
+    def _whole(self, text: str) -> TokenizedText:
+        """Reads the text without cutting it."""
+        tokenized = self._tokenized(text)
+        if tokenized is not None:
+            return tokenized
+        encoding = self._encoding(text)
+        words = words_of(encoding.word_ids, encoding.offsets, length=len(encoding.ids))
+        content = content_of(encoding.special_tokens_mask)
+        return TokenizedText(text, encoding.ids, words, content)
+
+    def _kept(self, whole: TokenizedText) -> tuple[tuple[tuple[int, int], ...], ...]:
+        start, behind = whole.content
+        room = self.sequence_length - (len(whole.ids) - (behind - start))
+        return kept(behind - start, room=max(0, room), long_texts=self.long_texts)
+
     def _encoding(self, text: str) -> tokenizers.Encoding:
         with _explained(text):
             return self._tokenizer.encode(text)
@@ -183,14 +244,20 @@ class TextEncoder:
     def _row(self, text: str, ids: list[int]) -> np.ndarray:
         ids = ids[: self.sequence_length]
         if self._without_meaning.issuperset(ids):
-            raise UnusableTextError(
-                text,
-                "have a word that the tokenizer knows among its first "
-                f"{self.sequence_length} tokens",
-            )
+            raise self._unusable(text)
         row = np.zeros(self.sequence_length, dtype=np.int32)
         row[: len(ids)] = ids
         return row
+
+    def _unusable(self, text: str) -> UnusableTextError:
+        read = {
+            "head": f"among its first {self.sequence_length} tokens",
+            "head+tail": f"among its first and last {self.sequence_length} tokens",
+            "windows": "in one of its windows",
+        }
+        return UnusableTextError(
+            text, f"have a word that the tokenizer knows {read[self.long_texts]}"
+        )
 
 
 @contextmanager
@@ -245,13 +312,3 @@ def check_text(text: str, *, argument: str = "text") -> str:
             f"`{argument}` must be a str. Received: {argument}={text!r} ({type(text).__name__})."
         )
     return text
-
-
-def _unknown_ids(tokenizer: dict[str, Any]) -> set[int]:
-    """Finds the id of unknown words; the models store it in different ways."""
-    model = tokenizer["model"]
-    if model.get("unk_id") is not None:  # Unigram
-        return {int(model["unk_id"])}
-    unknown = model.get("unk_token")  # WordPiece, WordLevel, BPE
-    vocabulary = model["vocab"]
-    return {vocabulary[unknown]} if unknown in vocabulary else set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,6 +54,48 @@ class TokenizedText:
         words, count = self.words, bisect_left(self.words.first, kept)
         own = Words(words.first[:count], words.starts[:count], words.ends[:count])
         return self.ids[:kept] + self.ids[behind:], own
+
+    def joined(self, ranges: Iterable[tuple[int, int]]) -> tuple[list[int], Words]:
+        """Joins ranges of the text's tokens, between its special ones.
+
+        Args:
+            ranges: Ranges [start, stop) of tokens, counted from the first that is not special.
+
+        Returns:
+            The ids, and the words that begin among them, whole.
+        """
+        start, behind = self.content
+        ids, words = self.ids[:start], Words([], [], [])
+        for begin, end in ranges:
+            moved = len(ids) - start - begin
+            low, high = (bisect_left(self.words.first, start + place) for place in (begin, end))
+            words.first.extend(place + moved for place in self.words.first[low:high])
+            words.starts.extend(self.words.starts[low:high])
+            words.ends.extend(self.words.ends[low:high])
+            ids += self.ids[start + begin : start + end]
+        return ids + self.ids[behind:], words
+
+    def whole_words(self, ranges: Iterable[tuple[int, int]]) -> tuple[list[int], Words]:
+        """Collects the words that begin in ranges of the text's tokens, with all their tokens.
+
+        Args:
+            ranges: As for `joined`; words that begin in several of them count once.
+
+        Returns:
+            Their ids, without special ones, and the words.
+        """
+        start, behind = self.content
+        ids, words, ends = list[int](), Words([], [], []), [*self.words.first[1:], behind]
+        chosen: set[int] = set()
+        for begin, end in ranges:
+            low, high = (bisect_left(self.words.first, start + place) for place in (begin, end))
+            chosen.update(range(low, high))
+        for place in sorted(chosen):
+            words.first.append(len(ids))
+            words.starts.append(self.words.starts[place])
+            words.ends.append(self.words.ends[place])
+            ids += self.ids[self.words.first[place] : ends[place]]
+        return ids, words
 
     def part(self, text: str) -> TokenizedText | None:
         """Reads a part of the text from what is known; None if it is no part of whole words."""

@@ -204,6 +204,20 @@ class TeacherCache:
         """What identifies the teacher that gave the answers."""
         return self._manifest["teacher"]
 
+    def logits(self, rows: Any = None) -> np.ndarray:
+        """Returns the answers themselves.
+
+        Args:
+            rows: Numbers of rows, int array `[N]`; None takes all of them.
+
+        Returns:
+            Logits, float32 `[N, …, C]`; those of `top_k` classes with the rest spread over the
+            others, as in training.
+        """
+        numbers = np.arange(self.num_rows) if rows is None else np.asarray(rows)
+        answers = self._shards.take(numbers)
+        return np.asarray(self._dense(answers), np.float32)
+
     def dataset(
         self,
         x: Any,
@@ -331,14 +345,15 @@ class TeacherCache:
             for name, (shape, dtype) in self._shards.specs.items()
         }
 
+    def _dense(self, answers: dict[str, Any]) -> Any:
+        if "logits" in answers:
+            return answers["logits"]
+        top = {name: answers[name] for name in ("top_ids", "top_log_probs", "tail_mass")}
+        return dense_logits(**top, num_classes=self.num_classes)
+
     def _to_batch(self, parts: dict[str, Any]) -> tuple:
         answers = parts["answers"]
-        if "logits" in answers:
-            logits = answers["logits"]
-        else:
-            top = {name: answers[name] for name in ("top_ids", "top_log_probs", "tail_mass")}
-            logits = dense_logits(**top, num_classes=self.num_classes)
-        inputs = {INPUTS: parts["x"], ANSWERS: logits}
+        inputs = {INPUTS: parts["x"], ANSWERS: self._dense(answers)}
         if self.layers:
             inputs[FEATURES] = stored_parts(answers, self.layers)
         if "sample_weight" in parts:

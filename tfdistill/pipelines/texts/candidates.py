@@ -112,7 +112,10 @@ def encoder_candidate(
     mode = "int4" if bits == 4 else "dynamic"
     bundle = run.step(
         "encoder_bundle", {**key, "mode": mode},
-        lambda folder: _bundle(model, folder, rows, tokenizer=material.words.tokenizer, mode=mode),
+        lambda folder: _bundle(
+            model, folder, rows,
+            tokenizer=material.words.tokenizer, mode=mode, long_texts=material.words.long_texts,
+        ),
     )  # fmt: skip
     return Candidate(bundle / "bundle", model, path, stages)
 
@@ -165,10 +168,15 @@ def bag_candidate(
     with progress.part("train the bag of words"):
         folder = run.step("bag", key, train)
     model = keras.saving.load_model(folder / "bag.keras")
-    ngrams = NGrams.from_json((folder / "ngrams.json").read_text(encoding="utf-8"))
+    long_texts = material.words.long_texts
+    content = (folder / "ngrams.json").read_text(encoding="utf-8")
+    ngrams = NGrams.from_json(content, long_texts=long_texts)
     bundle = run.step(
-        "bag_bundle", key, lambda own: _bundle(model, own, rows, tokenizer=ngrams, mode="dynamic")
-    )
+        "bag_bundle", key,
+        lambda own: _bundle(
+            model, own, rows, tokenizer=ngrams, mode="dynamic", long_texts=long_texts
+        ),
+    )  # fmt: skip
     return Candidate(bundle / "bundle", model, folder / "bag.keras")
 
 
@@ -179,17 +187,19 @@ def _features(
     ids, decode = material.ids, material.words.tokenizer.decode_batch
     path, listed = folder / "features.npy", folder / "ngrams.json"
     if listed.exists():
-        ngrams = NGrams.from_json(listed.read_text(encoding="utf-8"))
+        content = listed.read_text(encoding="utf-8")
+        ngrams = NGrams.from_json(content, long_texts=material.words.long_texts)
     else:
         chosen = np.random.default_rng(seed).permutation(len(ids))[:_BAG_TEXTS]
         chosen = np.sort(chosen)
-        said = material.compiled(ids[chosen])
+        said = material.cache.logits(chosen)
         labels = rows.task.groups(said).tolist()
         ngrams = NGrams.fit(
             decode([row[row != 0].tolist() for row in ids[chosen]]),
             labels=labels,
             max_bytes=size.max_bytes,
             bytes_per_row=size.embedding_dim,
+            long_texts=material.words.long_texts,
         )
         with replacing(listed) as temporary:
             temporary.write_text(ngrams.to_json(), encoding="utf-8")
@@ -244,11 +254,19 @@ def _train_bag(
     )
 
 
-def _bundle(model: keras.Model, folder: Path, rows: TextRows, *, tokenizer: Any, mode: str) -> None:
+def _bundle(
+    model: keras.Model,
+    folder: Path,
+    rows: TextRows,
+    *,
+    tokenizer: Any,
+    mode: str,
+    long_texts: str,
+) -> None:
     names, path, task = rows.task.label_names, folder / "bundle", rows.task
     save_bundle(
         model, path, tokenizer=tokenizer, labels=names, quantize=mode, task=task.kind,
-        scale=task.scale,
+        scale=task.scale, long_texts=long_texts,
     )  # fmt: skip
     texts, targets = rows.held_out.texts, rows.held_out.targets
     if task.kind == "class":

@@ -7,7 +7,7 @@ texts are read many times in many variations, many long ones once or twice.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["EFFORTS", "Plan", "plan_run"]
 
@@ -74,9 +74,20 @@ class Plan:
         """Expected minutes of the whole run, at least 1."""
         return max(1, math.ceil(sum(self.seconds.values()) / 60))
 
+    def without_training(self) -> Plan:
+        """Returns the plan for a teacher that is used as it is."""
+        seconds = {**self.seconds, "train the teacher": 10.0}
+        return replace(self, fine_tune_epochs=0, reading_share=0.0, seconds=seconds)
+
 
 def plan_run(
-    effort: str, *, labelled_tokens: int, all_tokens: int, sequence_length: int, weights: int
+    effort: str,
+    *,
+    labelled_tokens: int,
+    all_tokens: int,
+    sequence_length: int,
+    weights: int,
+    most_copies: int | None = None,
 ) -> Plan:
     """Makes the plan of a run.
 
@@ -86,6 +97,7 @@ def plan_run(
         all_tokens: Tokens of these and of the texts without one.
         sequence_length: Tokens of the longest text.
         weights: Number of weights of the student.
+        most_copies: Most varied copies of a text, if not that of the effort.
 
     Returns:
         The plan.
@@ -107,7 +119,7 @@ def plan_run(
     if limits.fine_tune_epochs:
         epochs = max(1, epochs)
     copies = min(limits.copies, limits.answer_tokens // max(1, all_tokens) - 1)
-    copies = max(0, copies)
+    copies = max(0, copies if most_copies is None else min(copies, most_copies))
     read = all_tokens * (1 + copies)
     pace = LEARNED * min(2.0, 400_000 / max(1, weights))
     most = limits.student_tokens * pace / LEARNED

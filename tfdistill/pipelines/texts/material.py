@@ -10,107 +10,37 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from tfdistill.datasets.assets import MINILM, extract
 from tfdistill.datasets.text_variation import varied_copies
 from tfdistill.distill.teacher_cache.cache import TeacherCache
-from tfdistill.files.atomic import replacing
+from tfdistill.files.records import file_sha256
 from tfdistill.pipelines.progress import EpochBar, Progress
-from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
+from tfdistill.pipelines.run_folder import RunFolder, hash_of, save_array, write_json
 from tfdistill.pipelines.texts.effort import Plan
+from tfdistill.pipelines.texts.own_teacher import OwnTeacher
 from tfdistill.pipelines.texts.rows import TextRows
-from tfdistill.students.vocabulary import cut_vocabulary, encode
+from tfdistill.pipelines.texts.words import Words
+from tfdistill.students.text_rows import mean_by_text
 from tfdistill.teachers import pretrained
 from tfdistill.teachers.compiled import CompiledTeacher, compile_teacher, length_buckets
 from tfdistill.teachers.single_words import word_vectors
-from tfdistill.teachers.training import TrainedTeacher, best_teacher, fine_tune, train_head
+from tfdistill.teachers.training import (
+    TrainedTeacher,
+    best_teacher,
+    fine_tune,
+    score_of,
+    train_head,
+)
 
-__all__ = ["Material", "Words", "make_material", "open_teacher", "open_tokenizer", "read_words"]
+__all__ = ["Material", "make_material"]
 
-_COMMON = 12_000  # ids of BERT's vocabulary, which is in order of frequency
 _ROWS_OF_A_CALL = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Words:
-    """Texts as token ids, for the teacher and for the students.
-
-    Attributes:
-        checkpoint: Folder of the pretrained teacher.
-        whole: The teacher's tokenizer.
-        tokenizer: The students' tokenizer: the words of the texts and common ones.
-        kept_ids: The teacher's id of each of the students' ids, int32 `[V]`.
-        sequence_length: Tokens of a text.
-    """
-
-    checkpoint: Path
-    whole: Tokenizer
-    tokenizer: Tokenizer
-    kept_ids: np.ndarray
-    sequence_length: int
-
-    @cached_property
-    def special_ids(self) -> tuple[int, ...]:
-        """The students' ids of padding, unknown words and the like."""
-        own = {
-            number for number, token in self.whole.get_added_tokens_decoder().items()
-            if token.special
-        }  # fmt: skip
-        return tuple(int(row) for row in np.flatnonzero(np.isin(self.kept_ids, sorted(own | {0}))))
-
-    def for_teacher(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns ids of the whole vocabulary, int32 `[N, L]`."""
-        return encode(self.whole, texts, sequence_length=self.sequence_length)
-
-    def for_student(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns ids of the students' vocabulary, int32 `[N, L]`."""
-        return encode(self.tokenizer, texts, sequence_length=self.sequence_length)
-
-
-def read_words(rows: TextRows, *, checkpoint: Path | None = None, sequence_length: int) -> Words:
-    """Cuts the vocabulary to the texts' words and the common ones of the language.
-
-    Common words that no training text has cost a number in a list each, because they share the rows
-    of near ones; users will say them.
-
-    Args:
-        rows: The texts.
-        checkpoint: Folder of the pretrained teacher, or None for MiniLM.
-        sequence_length: Most tokens of a text.
-
-    Returns:
-        The words.
-    """
-    whole = open_tokenizer(checkpoint)
-    tokens = map(whole.id_to_token, range(min(_COMMON, whole.get_vocab_size())))
-    common = [word for word in tokens if word and word.isalpha() and len(word) > 1]
-    texts = [*rows.train.texts, *rows.unlabeled]
-    tokenizer, kept_ids = cut_vocabulary(whole, [*texts, *common], sequence_length=sequence_length)
-    return Words(_folder_of(checkpoint), whole, tokenizer, kept_ids, sequence_length)
-
-
-def open_tokenizer(checkpoint: Path | None = None) -> Tokenizer:
-    """Opens the tokenizer of a pretrained teacher.
-
-    Args:
-        checkpoint: Its folder, or None for MiniLM.
-
-    Returns:
-        The tokenizer with its whole vocabulary.
-    """
-    return Tokenizer.from_file(str(_folder_of(checkpoint) / "tokenizer.json"))
-
-
-def _folder_of(checkpoint: Path | None) -> Path:
-    return extract(MINILM) if checkpoint is None else Path(checkpoint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,17 +50,18 @@ class Material:
     Attributes:
         key: Names all of it by its content.
         words: Texts as ids.
-        text_ids: Ids of the texts themselves, labelled ones first, int32 `[N, L]`.
+        text_ids: Ids of the texts themselves, labelled ones first, int32 `[N, L]`; a text that is
+            read in windows has a row for each.
         ids: Ids of all texts and copies, those of like length side by side, int32 `[M, L]`.
-        sources: Row of the texts that each was made from, int32 `[M]`; labelled texts come first.
+        sources: Row of `text_ids` that each was made from, int32 `[M]`.
         vectors: What the teacher knows of each word, float32 `[V, 2 D]`.
         cache: The teacher's answers to `ids`.
-        compiled: The teacher in 8 bits, on the students' ids.
-        teacher_kind: "frozen" or "fine-tuned".
+        compiled: The teacher in 8 bits, on the students' ids; None if only its answers are there.
+        teacher_kind: "frozen" or "fine-tuned", or "given" for one that was brought.
         teacher_scores: Held-out score of each kind that was trained.
-        teacher_folder: Where its weights are.
+        open_teacher: Loads the teacher itself; None if only its answers are there.
         held_logits: The float teacher's logits of the held-out rows, float32 `[H, C]`.
-        test_logits: The same of the test rows.
+        test_logits: The same of the test rows. Windows of a text are averaged.
     """
 
     key: str
@@ -140,12 +71,23 @@ class Material:
     sources: np.ndarray
     vectors: np.ndarray
     cache: TeacherCache
-    compiled: CompiledTeacher
+    compiled: CompiledTeacher | None
     teacher_kind: str
     teacher_scores: dict[str, float]
-    teacher_folder: Path
+    open_teacher: Callable[[], TrainedTeacher | OwnTeacher] | None
     held_logits: np.ndarray
     test_logits: np.ndarray
+
+    def compiled_logits(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns what the teacher in 8 bits says of texts, float32 `[N, C]`.
+
+        Raises:
+            ValueError: If only answers of the teacher are there.
+        """
+        if self.compiled is None:
+            raise ValueError("`compiled` must be there. Received: a teacher known by its answers.")
+        ids, text_of_row = self.words.rows_for_student(texts)
+        return mean_by_text(self.compiled(ids), text_of_row)
 
 
 def make_material(
@@ -155,6 +97,7 @@ def make_material(
     *,
     run: RunFolder,
     progress: Progress,
+    own: OwnTeacher | None = None,
     seed: int = 0,
 ) -> Material:
     """Trains the teacher, varies the texts and asks the teacher, or finds what is there.
@@ -165,6 +108,7 @@ def make_material(
         plan: How much work to do.
         run: Where all of it is kept.
         progress: The bar.
+        own: A teacher that is used as it is; None trains one.
         seed: Seed of the teacher and of the copies.
 
     Returns:
@@ -174,22 +118,28 @@ def make_material(
     key: dict[str, Any] = {
         **known,
         "task": [rows.task.kind, *rows.task.label_names],
-        "checkpoint": words.checkpoint.name,
         "length": words.sequence_length,
-        "epochs": plan.fine_tune_epochs,
-        "seed": seed,
+        "long_texts": words.long_texts,
     }
+    making: Callable[[Path], None]
+    if own is None:
+        key |= {"checkpoint": _checkpoint_name(words), "epochs": plan.fine_tune_epochs}
+        key |= {"seed": seed}
+        making = _TeacherStep(rows, words, plan, progress, seed)
+    else:
+        key |= {"teacher": own.fingerprint, "tokenizer": hash_of(own.tokenizer.to_str())}
+        making = _GivenStep(own, rows, words)
     folder = run.folder_of("teacher", key)
     with progress.part("train the teacher", shown="1/6 training the teacher"):
-        run.step("teacher", key, _TeacherStep(rows, words, plan, progress, seed))
+        run.step("teacher", key, making)
     found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     kind, scores = found["kind"], found["scores"]
 
-    opened: list[TrainedTeacher] = []
+    opened: list[TrainedTeacher | OwnTeacher] = [] if own is None else [own]
 
-    def teacher() -> TrainedTeacher:
+    def teacher() -> TrainedTeacher | OwnTeacher:
         if not opened:
-            opened.append(open_teacher(kind, rows, words, folder / kind))
+            opened.append(_open_trained(kind, rows, words, folder / kind))
         return opened[0]
 
     test_key = {"teacher": key, "test": _fingerprint(rows.test)}
@@ -205,8 +155,8 @@ def make_material(
     vectors = np.load(step / "vectors.npy")
 
     key = {"compiled": key, "copies": plan.copies, "seed": seed}
-    making = _CopiesStep(rows, words, plan, small_ids, vectors, compiled, seed)
-    copies = run.step("copies", key, making)
+    copying = _CopiesStep(rows, words, plan, small_ids, vectors, compiled, seed)
+    copies = run.step("copies", key, copying)
     ids, sources = np.load(copies / "ids.npy"), np.load(copies / "sources.npy")
     with progress.part("ask the teacher", shown=f"3/6 asking the teacher, {len(ids):,} texts"):
         answers = run.step("answers", key, _AnswersStep(compiled, ids, progress))
@@ -221,7 +171,7 @@ def make_material(
         compiled=compiled,
         teacher_kind=kind,
         teacher_scores=scores,
-        teacher_folder=folder / kind,
+        open_teacher=teacher,
         held_logits=np.load(tested / "held.npy"),
         test_logits=np.load(tested / "test.npy"),
     )
@@ -238,12 +188,12 @@ class _TeacherStep:
     def __call__(self, folder: Path) -> None:
         rows, words, epochs = self.rows, self.words, self.plan.fine_tune_epochs
         train, held = (
-            (words.for_teacher(part.texts), rows.task.learned(part.targets))
+            words.training_rows(part, task=rows.task, teacher=True)
             for part in (rows.train, rows.held_out)
         )
         reading = self.plan.reading_share
         best, scores = best_teacher(
-            lambda: pretrained.load_backbone(words.checkpoint),
+            lambda: pretrained.load_backbone(words.checkpoint or ""),
             train,
             held,
             num_outputs=rows.task.num_outputs,
@@ -258,24 +208,27 @@ class _TeacherStep:
         write_json(folder / "scores.json", {"kind": best.kind, "scores": scores})
 
 
-def open_teacher(kind: str, rows: TextRows, words: Words, folder: Path) -> TrainedTeacher:
-    """Loads the weights of a teacher that was trained.
+@dataclass(frozen=True, eq=False)
+class _GivenStep:
+    own: OwnTeacher
+    rows: TextRows
+    words: Words
 
-    Args:
-        kind: "frozen" or "fine-tuned".
-        rows: The texts that it was trained on.
-        words: The same as ids.
-        folder: Where its weights are.
+    def __call__(self, folder: Path) -> None:
+        held, task = self.rows.held_out, self.rows.task
+        logits = _logits(self.own, self.words, held.texts)
+        score = score_of(task.outputs, task.learned(held.targets), logits)
+        write_json(folder / "scores.json", {"kind": "given", "scores": {"given": score}})
 
-    Returns:
-        The teacher.
-    """
+
+def _open_trained(kind: str, rows: TextRows, words: Words, folder: Path) -> TrainedTeacher:
+    """Loads the weights of a teacher that was trained."""
     known: dict[str, Any] = {"frozen": train_head, "fine-tuned": fine_tune}
     task = rows.task
-    held = words.for_teacher(rows.held_out.texts), task.learned(rows.held_out.targets)
-    train = words.for_teacher(rows.train.texts), task.learned(rows.train.targets)
+    held = words.training_rows(rows.held_out, task=task, teacher=True)
+    train = words.training_rows(rows.train, task=task, teacher=True)
     return known[kind](
-        pretrained.load_backbone(words.checkpoint), train, held,
+        pretrained.load_backbone(words.checkpoint or ""), train, held,
         num_outputs=task.num_outputs, outputs=task.outputs, folder=folder,
     )  # fmt: skip
 
@@ -287,12 +240,18 @@ class _LogitsStep:
     words: Words
 
     def __call__(self, folder: Path) -> None:
-        model = self.teacher().model()
         for name, part in (("held", self.rows.held_out), ("test", self.rows.test)):
-            ids = self.words.for_teacher(part.texts)
-            order = np.argsort(np.count_nonzero(ids, axis=1), kind="stable")
-            logits = model.predict(ids[order], batch_size=64, verbose=0)
-            _save(folder / f"{name}.npy", logits[np.argsort(order)])
+            save_array(folder / f"{name}.npy", _logits(self.teacher(), self.words, part.texts))
+
+
+def _logits(teacher: TrainedTeacher | OwnTeacher, words: Words, texts: Sequence[str]) -> np.ndarray:
+    """Asks the float teacher, texts of like length together; windows of a text are averaged."""
+    given = isinstance(teacher, OwnTeacher)
+    model = teacher.model(sequence_length=words.sequence_length if given else None)
+    ids, text_of_row = words.rows_for_teacher(texts)
+    order = np.argsort(np.count_nonzero(ids, axis=1), kind="stable")
+    logits = model.predict(ids[order], batch_size=64, verbose=0)
+    return mean_by_text(logits[np.argsort(order)], text_of_row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,14 +262,19 @@ class _CompileStep:
 
     def __call__(self, folder: Path) -> None:
         teacher, words = self.teacher(), self.words
-        begin, *_, end = words.whole.encode("a").ids
-        vectors = word_vectors(
-            teacher.backbone, kept_ids=words.kept_ids, begin_id=begin, end_id=end
-        )
-        _save(folder / "vectors.npy", vectors)
         lengths = np.count_nonzero(self.ids, axis=1)
         # Held-out and test texts may be longer than any training text.
         buckets = {*length_buckets(np.maximum(lengths, 1), count=8), words.sequence_length}
+        if isinstance(teacher, OwnTeacher):
+            vectors = teacher.word_vectors(words)
+            if teacher.sequence_length:  # it reads its own padding, whatever it is given
+                buckets = {words.sequence_length}
+        else:
+            (begin,), (end,) = words.around
+            vectors = word_vectors(
+                teacher.backbone, kept_ids=words.kept_ids, begin_id=begin, end_id=end
+            )
+        save_array(folder / "vectors.npy", vectors)
         compile_teacher(
             lambda length: teacher.model(sequence_length=length, kept_ids=words.kept_ids),
             folder / "teacher.tflite",
@@ -332,7 +296,8 @@ class _CopiesStep:
     def __call__(self, folder: Path) -> None:
         groups = None
         if self.rows.task.kind == "class":
-            groups = self.rows.train.targets
+            part, task = self.rows.train, self.rows.task
+            groups = self.words.training_rows(part, task=task, teacher=False)[1]
             if self.rows.unlabeled:
                 said = self.compiled(self.ids[len(groups) :]).argmax(axis=-1)
                 groups = np.concatenate([groups, said])
@@ -345,8 +310,8 @@ class _CopiesStep:
             seed=self.seed,
         )
         order = np.argsort(np.count_nonzero(ids, axis=1), kind="stable")
-        _save(folder / "ids.npy", ids[order])
-        _save(folder / "sources.npy", sources[order])
+        save_array(folder / "ids.npy", ids[order])
+        save_array(folder / "sources.npy", sources[order])
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,14 +331,18 @@ class _AnswersStep:
         )
 
 
+def _checkpoint_name(words: Words) -> str:
+    """Names a checkpoint by its content; MiniLM's folder is named so already."""
+    folder = words.checkpoint
+    if folder is None or words.teacher == "MiniLM":
+        return "" if folder is None else folder.name
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return hash_of([[path.name, file_sha256(path)] for path in files])
+
+
 def _fingerprint(part: Any) -> str:
     return hash_of([part.texts, part.targets.tolist()])
 
 
 def _hash_array(array: np.ndarray) -> str:
     return hash_of(array.tolist())
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)

@@ -21,7 +21,7 @@ from tfdistill.pipelines.run_folder import RunFolder, hash_of, write_json
 from tfdistill.pipelines.texts import scores, students
 from tfdistill.pipelines.texts.answers import answers_of_bundle, answers_of_logits
 from tfdistill.pipelines.texts.candidates import Candidate
-from tfdistill.pipelines.texts.material import Material, open_teacher
+from tfdistill.pipelines.texts.material import Material
 from tfdistill.pipelines.texts.rivals import milliseconds, train_on_words
 from tfdistill.pipelines.texts.rows import Part, TextRows
 from tfdistill.pipelines.texts.students import StudentRecipe
@@ -100,7 +100,7 @@ def prove(
     Returns:
         The proof.
     """
-    labels, words_of = rows.test.targets, material.words.for_student
+    labels = rows.test.targets
     teacher = answers_of_logits(
         rows, lambda part: material.test_logits if part is rows.test else material.held_logits
     )
@@ -110,11 +110,11 @@ def prove(
         words = _words(rows, run) if find_spec("sklearn") else None
     with progress.part("export and measure"):
         timing = _teacher_timing(rows, material, run)
-        found: dict[str, np.ndarray] = {
-            "teacher_8bit": answers_of_logits(
-                rows, lambda part: material.compiled(words_of(part.texts))
-            ),
-        }
+        found: dict[str, np.ndarray] = {}
+        if material.compiled is not None:
+            found["teacher_8bit"] = answers_of_logits(
+                rows, lambda part: material.compiled_logits(part.texts)
+            )
         if words is not None:
             found["bag_of_words_labels"] = words["test"]
         models = {"control": control, **candidates["file"].stages}
@@ -138,7 +138,7 @@ def prove(
                 row = scores.with_weights(row, models[name])
             elif name == "bag_of_words_labels" and words is not None:
                 row = replace(row, **words["costs"])
-            else:
+            elif material.compiled is not None:
                 row = scores.with_compiled(row, material.compiled)
             stages.append(row)
     bytes_of = {row.stage: row.bundle_bytes or row.size_bytes or 0 for row in stages}
@@ -155,7 +155,7 @@ def prove(
     )
     notes = [
         f"What ships: {choice.reason}",
-        f"The teacher is MiniLM, {material.teacher_kind}; on held-out rows "
+        f"The teacher is {material.words.teacher}, {material.teacher_kind}; on held-out rows "
         + ", ".join(f"{kind} {score:.4f}" for kind, score in material.teacher_scores.items())
         + ".",
         *_about_answers(labels, sure[choice.name], rows.task),
@@ -191,7 +191,7 @@ def _against_teacher(stages: Sequence[StageRow], name: str) -> list[str]:
 
 
 def _reader(model: keras.Model, material: Material) -> Callable[[Part], np.ndarray]:
-    return lambda part: students.predict(model, material.words.for_student(part.texts))
+    return lambda part: students.predict(model, material.words, part.texts)
 
 
 def _about_answers(labels: np.ndarray, sure: np.ndarray | None, task: TextTask) -> list[str]:
@@ -258,8 +258,12 @@ def _words(rows: TextRows, run: RunFolder) -> dict[str, Any]:
 
 
 def _teacher_timing(rows: TextRows, material: Material, run: RunFolder) -> dict[str, Any]:
+    open_teacher = material.open_teacher
+    if open_teacher is None:
+        return {}
+
     def measure(folder: Path) -> None:
-        teacher = open_teacher(material.teacher_kind, rows, material.words, material.teacher_folder)
+        teacher = open_teacher()
         path = folder / "teacher.tflite"
         read = scores.teacher_reader(teacher, material.words, rows.test.texts, path)
         median, high = scores.time_texts(read, rows.test.texts[:100])

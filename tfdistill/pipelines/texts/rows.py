@@ -33,10 +33,12 @@ class Part:
         texts: N raw texts.
         targets: As the task makes them: class ids int32 `[N]`, 0 and 1 float32 `[N, C]`, or numbers
             float32 `[N]`.
+        rows: Their numbers among the rows of the data and, behind these, of the test rows, `[N]`.
     """
 
     texts: list[str]
     targets: np.ndarray
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -53,6 +55,7 @@ class TextRows:
         held_out: Rows that decide.
         test: Rows that are measured once.
         unlabeled: Texts without a target, for the teacher alone.
+        num_rows: Rows of the data and of the test that were read.
     """
 
     name: str
@@ -61,6 +64,7 @@ class TextRows:
     held_out: Part
     test: Part
     unlabeled: tuple[str, ...]
+    num_rows: int = 0
 
 
 def read_rows(
@@ -144,7 +148,9 @@ def read_rows(
             own = kept
         if task == "labels":
             _tell_unknown(known, own.columns[label], say)
-        test_part = _part(known, own.columns[text], own.columns[label], None)
+        test_part = _part(
+            known, own.columns[text], own.columns[label], None, first=len(texts)
+        )  # fmt: skip
         apart = np.isin(np.array(texts, object), list(set(own.columns[text])))
         if apart.any():
             say(f"{int(apart.sum())} training rows have a text of the test rows: left out")
@@ -167,6 +173,7 @@ def read_rows(
     seen = {*texts, *test_part.texts}
     return TextRows(
         name=_name(data),
+        num_rows=len(texts) + (0 if test is None else len(test_part)),
         task=known.scaled_to(parts["train"].targets),
         unlabeled=tuple(dict.fromkeys(one for one in more if one not in seen)),
         **parts,
@@ -174,10 +181,17 @@ def read_rows(
 
 
 def _part(
-    task: TextTask, texts: Sequence[str], cells: Sequence[Any], rows: np.ndarray | None
+    task: TextTask,
+    texts: Sequence[str],
+    cells: Sequence[Any],
+    rows: np.ndarray | None,
+    *,
+    first: int = 0,
 ) -> Part:
-    chosen = range(len(texts)) if rows is None else rows
-    return Part([texts[row] for row in chosen], task.encode([cells[row] for row in chosen]))
+    chosen = np.arange(len(texts)) if rows is None else rows
+    numbers = chosen.tolist()
+    targets = task.encode([cells[row] for row in numbers])
+    return Part([texts[row] for row in numbers], targets, first + chosen)
 
 
 def _unlabeled(

@@ -21,9 +21,10 @@ from tfdistill.introspection.weights import (
     weight_bytes,
 )
 from tfdistill.pipelines.texts.candidates import Candidate
-from tfdistill.pipelines.texts.material import Words
+from tfdistill.pipelines.texts.own_teacher import OwnTeacher
 from tfdistill.pipelines.texts.rivals import milliseconds
 from tfdistill.pipelines.texts.tasks import TextTask
+from tfdistill.pipelines.texts.words import Words
 from tfdistill.reports.metrics import accuracy, agreement, macro_f1
 from tfdistill.reports.resampling import metric_score
 from tfdistill.reports.stage_table import StageRow
@@ -132,7 +133,7 @@ def time_texts(answer: Callable[[str], object], texts: Sequence[str]) -> tuple[f
 
 
 def teacher_reader(
-    teacher: TrainedTeacher, words: Words, texts: Sequence[str], path: Path
+    teacher: TrainedTeacher | OwnTeacher, words: Words, texts: Sequence[str], path: Path
 ) -> Callable[[str], np.ndarray]:
     """Makes the fair teacher for single texts: a float file with a signature for each length.
 
@@ -152,16 +153,20 @@ def teacher_reader(
     buckets = sorted({*length_buckets(lengths, count=5), words.sequence_length})
     models = {f"tokens_{length}": teacher.model(sequence_length=length) for length in buckets}
     interpreter = Interpreter(to_tflite(models, path, quantize=None), vetted=True)
-    encoder = TextEncoder(words.whole.to_str(), sequence_length=words.sequence_length)
+    encoder = TextEncoder(
+        words.whole.to_str(), sequence_length=words.sequence_length, long_texts=words.long_texts
+    )
 
     def read(text: str) -> np.ndarray:
-        ids = encoder.encode(text)
-        own = int(np.count_nonzero(ids))
-        length = next(bucket for bucket in buckets if bucket >= own)
-        (logits,) = interpreter.run(
-            {"ids": ids[None, :length]}, signature=f"tokens_{length}"
-        ).values()
-        return logits
+        found = []
+        for ids in encoder.encode_rows(text):
+            own = int(np.count_nonzero(ids))
+            length = next(bucket for bucket in buckets if bucket >= own)
+            (logits,) = interpreter.run(
+                {"ids": ids[None, :length]}, signature=f"tokens_{length}"
+            ).values()
+            found.append(logits)
+        return np.mean(found, axis=0)
 
     return read
 

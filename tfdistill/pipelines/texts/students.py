@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from tfdistill.files.atomic import replacing
 from tfdistill.pipelines.progress import EpochBar, Progress
 from tfdistill.pipelines.texts.material import Material
 from tfdistill.pipelines.texts.rows import TextRows
+from tfdistill.pipelines.texts.words import Words
 from tfdistill.students.encoder import any_length, text_encoder
 from tfdistill.students.initialization import start_embedding
 from tfdistill.students.sizes import EncoderSizes
+from tfdistill.students.text_rows import mean_by_text
 from tfdistill.students.vocabulary import shared_rows
 from tfdistill.teachers.training import loss_of
 
@@ -193,7 +196,7 @@ def train_control(
         folder: Where backups are kept.
         progress: The bar.
     """
-    ids = material.words.for_student(rows.train.texts)
+    ids, targets = material.words.training_rows(rows.train, task=rows.task, teacher=False)
     steps = steps_of(material.ids, recipe.passes)
     epochs = max(1, round(steps / math.ceil(len(ids) / BATCH)))
     per_pass = backups_of(ids)
@@ -201,7 +204,7 @@ def train_control(
     model = any_length(student)
     model.compile(muon(rate, steps=steps), loss=loss_of(rows.task.outputs))
     order = EpochRows(
-        ids, rows.task.learned(rows.train.targets),
+        ids, targets,
         batch_size=BATCH * WINDOW, seed=recipe.seed, epochs_per_pass=per_pass,
     )  # fmt: skip
     model.fit(
@@ -265,9 +268,11 @@ def save_model(model: keras.Model, path: Path) -> None:
         model.save(temporary)
 
 
-def predict(model: keras.Model, ids: np.ndarray) -> np.ndarray:
-    """Returns logits, float32 `[N, C]`."""
-    return np.asarray(model.predict(ids, batch_size=256, verbose=0), np.float32)
+def predict(model: keras.Model, words: Words, texts: Sequence[str]) -> np.ndarray:
+    """Returns the logits of texts, float32 `[N, C]`; those of windows are averaged."""
+    ids, text_of_row = words.rows_for_student(texts)
+    logits = np.asarray(model.predict(ids, batch_size=256, verbose=0), np.float32)
+    return mean_by_text(logits, text_of_row)
 
 
 def steps_of(ids: np.ndarray, passes: int) -> int:
