@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
 from shared_fixtures.topics import OTHERS, TOPICS
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tfdistill as td
 from tfdistill.agents import Agent
