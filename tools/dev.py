@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -84,24 +83,6 @@ def fingerprint(checkout: Path) -> str:
     for name in INSTALL_FILES:
         digest.update(name.encode() + b"\0" + (checkout / name).read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def replace_block(document: str, name: str, table: str) -> str:
-    """Returns the document with a new table between `<!-- table:NAME -->` and `<!-- /table -->`."""
-    block = re.compile(rf"(<!-- table:{re.escape(name)} -->\n).*?(<!-- /table -->)", re.DOTALL)
-    if len(block.findall(document)) != 1:
-        raise DevError(
-            f"README.md must hold one block from `<!-- table:{name} -->` to `<!-- /table -->`. "
-            f"Found {len(block.findall(document))}."
-        )
-    return block.sub(lambda match: match[1] + table.strip() + "\n" + match[2], document)
-
-
-def report_body(report: str) -> str:
-    """Returns a report without its title and picture, its headings as bold lines."""
-    body = re.sub(r"\A\s*# .*\n", "", report)
-    body = re.sub(r"^!\[.*\n\n?", "", body, flags=re.MULTILINE)
-    return re.sub(r"^## (.*)$", r"**\1**", body, flags=re.MULTILINE).strip()
 
 
 def run(*command: str | Path, cwd: Path = CHECKOUT, env: dict[str, str] | None = None) -> int:
@@ -217,26 +198,8 @@ nbformat.write(book, sys.argv[1])
 
 
 def readme(python: Path, rest: list[str]) -> int:
-    """Puts the tables of `runs/*/report.md` into the README's marked blocks.
-
-    Without names: of every block whose command has been run here; the others stay as they are.
-    """
-    path = CHECKOUT / "README.md"
-    document = path.read_text(encoding="utf-8")
-    blocks = sorted(set(re.findall(r"<!-- table:([\w-]+) -->", document)))
-    made = [name for name in blocks if (CHECKOUT / "runs" / name / "report.md").is_file()]
-    for name in rest or made or blocks:
-        report = CHECKOUT / "runs" / name / "report.md"
-        if not report.is_file():
-            raise DevError(
-                f"There is no {report.relative_to(CHECKOUT)}. Run the command that writes it "
-                "first; for the demo: `python tools/dev.py demo`."
-            )
-        document = replace_block(document, name, report_body(report.read_text(encoding="utf-8")))
-    fresh = path.with_suffix(".new")
-    fresh.write_text(document, encoding="utf-8")
-    os.replace(str(fresh), str(path))
-    return 0
+    """Puts the tables of reports into the README, or runs its blocks of code: `--run`."""
+    return run(python, CHECKOUT / "tools" / "readme.py", *rest)
 
 
 def wheel(python: Path, rest: list[str]) -> int:

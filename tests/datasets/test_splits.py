@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -13,6 +14,7 @@ from tfdistill.datasets import (
     contradictions,
     hold_out,
     keep_known_labels,
+    pick_labelled,
     read_table,
 )
 
@@ -118,3 +120,35 @@ def test_test_rows_without_any_known_label_are_refused():
 def test_one_class_is_refused_with_the_flag():
     with pytest.raises(ValueError, match=r"two or more classes.*Is `label` \(--label\) the right"):
         hold_out(["a", "b"], ["x", "x"])
+
+
+UNEQUAL = np.array([0] * 90 + [1] * 9 + [2])
+
+
+def test_every_class_keeps_at_least_one_label():
+    for seed in range(20):
+        rows = pick_labelled(UNEQUAL, labels=5, seed=seed)
+        assert len(set(rows.tolist())) == 5
+        assert set(UNEQUAL[rows]) == {0, 1, 2}
+
+
+def test_the_draw_is_a_function_of_the_seed():
+    draws = [tuple(pick_labelled(UNEQUAL, labels=20, seed=seed)) for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_none_keeps_all():
+    np.testing.assert_array_equal(pick_labelled(UNEQUAL, labels=None, seed=0), np.arange(100))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"), [(2, ValueError), (101, ValueError), (True, TypeError)]
+)
+def test_a_number_of_labels_out_of_range_is_refused(labels, error):
+    with pytest.raises(error, match=r"`labels` must be an int in \[3, 100\]"):
+        pick_labelled(UNEQUAL, labels=labels, seed=0)
+
+
+def test_texts_of_a_single_class_are_refused():
+    with pytest.raises(ValueError, match="two or more classes.*class \\[1\\] only"):
+        pick_labelled(np.ones(9, np.int32), labels=4, seed=0)

@@ -3,6 +3,7 @@
 from shared_fixtures.agents_at_work import (  # noqa: F401
     bundle,
     keras_model,
+    panicking_bundle,
     texts,
     tokenizer,
 )

@@ -12,23 +12,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from shared_fixtures.topics import OTHERS, TOPICS
+from shared_fixtures.topics import OTHERS, TOPICS, texts
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tfdistill as td
 from tfdistill.agents import Agent
 from tfdistill.pipelines import TextRun
-
-
-def texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
-    generator = np.random.default_rng(seed)
-    found, labels = [], []
-    for _ in range(count):
-        label = str(generator.choice(list(TOPICS)))
-        words = [*generator.choice(TOPICS[label], 2), *generator.choice(OTHERS, 4)]
-        found.append(" ".join(generator.permutation(words)))
-        labels.append(label)
-    return found, labels
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from tfdistill.reports.stage_table import (
     PoolRow,
     StageRow,
+    add_pool,
     format_table,
     markdown_table,
     read_report,
@@ -277,3 +278,17 @@ def test_only_columns_that_are_there_are_told(tmp_path: Path) -> None:
     write_report(tmp_path, stages=[row], pool=[], seconds=1.0)
     text = (tmp_path / "report.md").read_text()
     assert "*bundle* is the file with its tokenizer" in text and "*text p50*" in text
+
+
+def test_agents_join_a_report_that_keeps_all_else(tmp_path: Path) -> None:
+    verdict = compare_with_rivals(
+        [0, 1, 1], student=[0, 1, 1], rivals={"control": [0, 0, 1]}, teacher=[0, 1, 1]
+    )
+    given = {"notes": ["One seed."], "verdict": verdict, "facts": {"Data": "news"}}
+    write_report(tmp_path / "whole", stages=ROWS, pool=POOL, seconds=9, **given)
+    write_report(tmp_path / "later", stages=ROWS, pool=(), seconds=5, **given)
+    add_pool(tmp_path / "later", POOL, seconds=9)
+
+    for name in ("report.json", "report.md"):
+        assert (tmp_path / "later" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    assert read_report(tmp_path / "later")["notes"] == ["One seed."]

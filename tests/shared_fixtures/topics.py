@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 TOPICS = {
@@ -12,6 +13,18 @@ TOPICS = {
     "travel": ["train", "plane", "ship", "bus", "hotel", "map", "ticket", "road"],
 }
 OTHERS = ["the", "a", "and", "with", "my", "is", "we", "now", "more", "some", "today", "here"]
+
+
+def texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
+    """Returns seeded texts of six words and their topics."""
+    generator = np.random.default_rng(seed)
+    found, labels = [], []
+    for _ in range(count):
+        label = str(generator.choice(list(TOPICS)))
+        words = [*generator.choice(TOPICS[label], 2), *generator.choice(OTHERS, 4)]
+        found.append(" ".join(generator.permutation(words)))
+        labels.append(label)
+    return found, labels
 
 
 @pytest.fixture(scope="session")

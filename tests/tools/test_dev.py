@@ -133,44 +133,6 @@ def test_command_that_fails_is_said():
         dev.need(sys.executable, "-c", "raise SystemExit(3)")
 
 
-README = "a\n<!-- table:demo -->\nold\n<!-- /table -->\nb\n<!-- table:x -->\nx\n<!-- /table -->\n"
-
-
-def test_replace_block_changes_that_block_alone():
-    changed = dev.replace_block(README, "demo", r"| new \1 |")
-
-    assert changed == README.replace("old", r"| new \1 |")
-    assert dev.replace_block(changed, "demo", r"| new \1 |") == changed
-
-
-@pytest.mark.parametrize(("document", "number"), [("nothing", 0), (README + README, 2)])
-def test_readme_without_exactly_one_block_is_refused(document: str, number: int):
-    with pytest.raises(dev.DevError, match=f"one block from .*table:demo.* Found {number}"):
-        dev.replace_block(document, "demo", "new")
-
-
-def test_report_body_leaves_out_title_and_picture_and_flattens_headings():
-    report = "# Title\n\n| a |\n\n![plot](p.png)\n\n## Part\n# no title\n"
-    assert dev.report_body(report) == "| a |\n\n**Part**\n# no title"
-
-
-def test_readme_target_writes_the_report_into_the_readme(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(dev, "CHECKOUT", tmp_path)
-    (tmp_path / "README.md").write_text(README)
-    (tmp_path / "runs" / "demo").mkdir(parents=True)
-    (tmp_path / "runs" / "demo" / "report.md").write_text("# Report\n| new |\n")
-
-    assert dev.readme(Path("python"), ["demo"]) == 0
-    assert (tmp_path / "README.md").read_text() == README.replace("old", "| new |")
-
-    with pytest.raises(dev.DevError, match=r"There is no runs.x.report.md"):
-        dev.readme(Path("python"), ["x"])
-    assert dev.readme(Path("python"), []) == 0  # the block without a report stays
-    assert (tmp_path / "README.md").read_text() == README.replace("old", "| new |")
-
-
 @pytest.mark.parametrize("inside", [True, False])
 def test_wheel_check_refuses_a_package_from_elsewhere(inside: bool, tmp_path: Path):
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"

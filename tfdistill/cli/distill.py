@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tfdistill.cli.errors import told, write
 from tfdistill.cli.tables import table_options
+
+if TYPE_CHECKING:
+    from tfdistill.pipelines.distillation import TextRun
 
 __all__ = ["demo", "distill"]
 
@@ -17,46 +20,81 @@ _OUT = click.Path(path_type=Path, file_okay=False)
 _SEED = click.option(
     "--seed", default=0, type=click.IntRange(min=0), help="Seed of everything that is drawn."
 )
-_FINE_TUNE = click.option(
-    "--fine-tune", is_flag=True, help="Train the whole teacher, not its head alone."
+_EFFORT: dict[str, Any] = {
+    "type": click.Choice(["quick", "standard", "thorough"]),
+    "show_default": True,
+    "help": "How long teacher and students train; a guess of the minutes is said before it starts.",
+}
+_MAX_KB = click.option(
+    "--max-kb",
+    default=500.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Largest .tflite file.",
 )
 
 
+class _Count(click.ParamType):
+    """A number of texts, or "all", which is None."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
+        if value in ("all", None):
+            return None
+        if isinstance(value, int) or value.isdigit():
+            return int(value)
+        self.fail(f"{value!r} is neither a number nor 'all'.", param, ctx)
+
+
 @click.command()
-@click.option("--labels", default="400", metavar="N|all", help="Texts that keep their label.")
-@_FINE_TUNE
-@_SEED
 @click.option(
     "--data",
     type=click.Choice(["r8", "r52"]),
     default="r8",
+    show_default=True,
     help="Which split of the Reuters news.",
 )
-@click.option("--out", default="runs/demo", type=_OUT, help="Folder of the report and the bundle.")
-def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
-    """Run the whole road on Reuters news: teacher, student, TFLite, Ray.
+@click.option(
+    "--labels",
+    default="100",
+    show_default=True,
+    type=_Count(),
+    metavar="N|all",
+    help="Training texts that keep their label.",
+)
+@click.option(
+    "--unlabeled",
+    default="2000",
+    show_default=True,
+    type=_Count(),
+    metavar="N|all",
+    help="At most so many of the others, for the teacher to answer.",
+)
+@click.option("--effort", default="quick", **_EFFORT)
+@_MAX_KB
+@_SEED
+@click.option("--out", default="runs/demo", type=_OUT, show_default=True)
+def demo(data: str, **options: Any) -> None:
+    """Distil news of which few have a label, and run what ships as agents, on Ray too.
+
+    The same as `distill`, on texts that come with the package's downloads.
 
     Example: tfdistill demo --labels 200 --out runs/few
     """
-    if labels != "all" and not labels.isdigit():
-        message = f"{labels!r} is neither a number nor 'all'."
-        raise click.BadParameter(message, param_hint="--labels")
-    from tfdistill.datasets.reuters import load_reuters
-
     with told():
-        texts = load_reuters("r52" if data == "r52" else "r8")
-        from tfdistill.pipelines.text_classification import run_demo
-        from tfdistill.pipelines.training import Recipe
+        from tfdistill.datasets.reuters import load_reuters
+        from tfdistill.pipelines.silence import only_own_words
 
-        folder = run_demo(
-            texts,
-            folder=out,
-            labels=None if labels == "all" else int(labels),
-            fine_tune=fine_tune,
-            recipe=Recipe(seed=seed),
-            say=click.echo,
-        )
-    click.echo(f"\nWritten: {folder / 'report.json'}, report.md, report.html, pareto.svg, bundle/")
+        texts = load_reuters("r52" if data == "r52" else "r8")
+        with only_own_words():  # TensorFlow writes lines while it is imported
+            from tfdistill.pipelines.demo import run_demo
+
+        run = run_demo(texts, name=f"Reuters {data.upper()}", arguments=sys.argv[1:], **options)
+        _show(run)
+    for row in run.report["pool"]:
+        same = "identical answers" if row["identical"] else "DIFFERENT ANSWERS"
+        click.echo(f"{row['executor']:8} {row['items_per_s']:7,.0f} texts/s   {same}")
 
 
 @click.command()
@@ -82,13 +120,7 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
     metavar="FOLDER",
     help="A BERT-like model of KerasHub or Hugging Face with its tokenizer.json.",
 )
-@click.option(
-    "--effort",
-    type=click.Choice(["quick", "standard", "thorough"]),
-    default="standard",
-    show_default=True,
-    help="How long teacher and students train; a guess of the minutes is said before it starts.",
-)
+@click.option("--effort", default="standard", **_EFFORT)
 @click.option(
     "--long-texts",
     type=click.Choice(["head", "head+tail", "windows"]),
@@ -96,13 +128,7 @@ def demo(labels: str, fine_tune: bool, seed: int, data: str, out: Path) -> None:
     show_default=True,
     help="What is read of texts that are longer than the effort allows.",
 )
-@click.option(
-    "--max-kb",
-    default=500.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    help="Largest .tflite file.",
-)
+@_MAX_KB
 @click.option(
     "--sparsity",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -151,7 +177,6 @@ def distill(
 
         with only_own_words():  # TensorFlow writes lines while it is imported
             from tfdistill.pipelines.distillation import distill_text
-            from tfdistill.reports.stage_table import StageRow, format_table
 
         run = distill_text(
             data,
@@ -166,11 +191,7 @@ def distill(
         if as_json:
             write({"folder": str(run.folder), **run.report}, as_json=True, text="")
         else:
-            stages = [StageRow(**stage) for stage in run.report["stages"]]
-            click.echo(run.verdict.line())
-            click.echo(f"\n{format_table(stages)}\n")
-            click.echo(f"{run.choice.reason}\n")
-            click.echo(f"Written to {run.folder}: bundle/, report.html, report.json, report.md")
+            _show(run)
     kept = run.verdict.relative
     if require is not None and (kept is None or kept.value < require):
         value = "an unknown share" if kept is None else f"{kept.value:.4f}"
@@ -179,3 +200,13 @@ def distill(
             err=True,
         )
         raise click.exceptions.Exit(3)
+
+
+def _show(run: TextRun) -> None:
+    from tfdistill.reports.stage_table import StageRow, format_table
+
+    stages = [StageRow(**stage) for stage in run.report["stages"]]
+    click.echo(run.verdict.line())
+    click.echo(f"\n{format_table(stages)}\n")
+    click.echo(f"{run.choice.reason}\n")
+    click.echo(f"Written to {run.folder}: bundle/, report.html, report.json, report.md")

@@ -15,6 +15,7 @@ from .splits import (
     held_out_rows as held_out_rows,
     hold_out as hold_out,
     keep_known_labels as keep_known_labels,
+    pick_labelled as pick_labelled,
 )
 from .tables.columns import Column as Column
 from .tables.table import (

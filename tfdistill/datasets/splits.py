@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tfdistill.arguments import check_number
+from tfdistill.arguments import check_int, check_number
 from tfdistill.datasets.tables.columns import option
 from tfdistill.datasets.tables.table import SkippedRow, Table
 from tfdistill.datasets.text_files import TextData, text_data
 
-__all__ = ["contradictions", "held_out_rows", "hold_out", "keep_known_labels"]
+__all__ = ["contradictions", "held_out_rows", "hold_out", "keep_known_labels", "pick_labelled"]
 
 
 def contradictions(texts: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int]]:
@@ -213,3 +213,44 @@ def keep_known_labels(
         row_numbers=test.row_numbers[kept],
         skipped=tuple(sorted((*test.skipped, *skipped), key=lambda row: row.number)),
     )
+
+
+def pick_labelled(train_labels: np.ndarray, *, labels: int | None, seed: int) -> np.ndarray:
+    """Draws which rows keep their label, at least one of each class where there are enough.
+
+    Args:
+        train_labels: All labels, int `[N]`.
+        labels: How many to keep, an int from the number of classes to N; None keeps all.
+        seed: Seed of the draw.
+
+    Returns:
+        Row numbers in rising order, int64 `[labels]`.
+
+    Raises:
+        ValueError: If `labels` is out of range, or all labels are the same.
+
+    Example:
+        >>> pick_labelled(np.array([0, 0, 0, 1]), labels=2, seed=0).tolist()[-1]
+        3
+    """
+    rows = len(train_labels)
+    classes = np.unique(train_labels)
+    if len(classes) < 2:
+        raise ValueError(
+            "`train_labels` must be of two or more classes. "
+            f"Received: train_labels of class {classes.tolist()} only. Were the texts cut from a "
+            "data set that is sorted by class?"
+        )
+    if labels is None:
+        return np.arange(rows)
+    check_int(
+        labels,
+        argument="labels",
+        at_least=len(classes),
+        at_most=rows,
+        hint="From one per class to all; None (on the command line: all) keeps every label.",
+    )
+    order = np.random.default_rng(seed).permutation(rows)
+    first_of_class = [order[train_labels[order] == label][0] for label in classes]
+    others = order[~np.isin(order, first_of_class)]
+    return np.sort(np.concatenate([first_of_class, others[: labels - len(classes)]]))

@@ -9,13 +9,10 @@ teacher learns the labels, students learn from its answers, the cheapest rivals 
     progress.py       one bar
     silence.py        nothing else on the terminal
 
-The demo has few labels and much text, and shows the way with fewer parts:
+The demo is a call of it on news of which few have a label, and runs what ships as agents:
 
-    text_classification.py   the order of it all: `run_demo`
-    data.py                  texts as token ids, and which of them keep their label
-    training.py              teacher, control, student, compression
-    agents.py                the file as agents, and how fast each way of running them is
-    evaluation.py            one row of the results table for each stage
+    demo.py           `run_demo`
+    executors.py      how fast each way of running agents is, and whether all say the same
 """
 
 import lazy_loader

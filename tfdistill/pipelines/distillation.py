@@ -108,6 +108,7 @@ def distill_text(
     task: str = "auto",
     test: Any = None,
     unlabeled: Any = None,
+    name: str | None = None,
     teacher: str | os.PathLike[str] | keras.Model | TeacherCache = "auto",
     tokenizer: Tokenizer | str | os.PathLike[str] | None = None,
     effort: str = "standard",
@@ -147,6 +148,7 @@ def distill_text(
             F1 or R².
         test: Test rows of the same form; None holds out a fifth.
         unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
+        name: What the report calls the data; None takes the name of the file.
         teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
             and its `tokenizer.json`; or a `keras.Model` from token ids to logits over the classes
             in the order of their sorted names, which is not trained further; or a `TeacherCache`
@@ -207,6 +209,7 @@ def distill_text(
             delimiter=delimiter, encoding=encoding, skip_bad_rows=skip_bad_rows,
             seed=base_seed, say=tell,
         )  # fmt: skip
+        rows = dataclasses.replace(rows, name=name or rows.name)
         given, answers = None, None
         if model is not None:
             given = own_teacher(model, tokenizer, task=rows.task)
@@ -248,11 +251,7 @@ def distill_text(
         bundle = _ship(run.path, rows, candidates, choice, proof, material)
         facts = run_facts(
             data=rows.name,
-            rows={
-                "training": len(rows.train),
-                "held-out": len(rows.held_out),
-                "test": len(rows.test),
-            },
+            rows=_counts(rows),
             classes=None if rows.task.kind == "number" else rows.task.num_outputs,
             arguments=arguments,
         )
@@ -404,6 +403,12 @@ def _ship(
                 shutil.copyfile(file, new / file.name)
         describe_bundle(own, about=about, rows=proof.stages)
     return open_bundle(folder / "bundle")
+
+
+def _counts(rows: TextRows) -> dict[str, int]:
+    parts = {"training": rows.train, "held-out": rows.held_out, "test": rows.test}
+    unlabeled = {"unlabeled": len(rows.unlabeled)} if rows.unlabeled else {}
+    return {name: len(part) for name, part in parts.items()} | unlabeled
 
 
 def _report(

@@ -13,6 +13,7 @@ from .resampling import Estimate as Estimate, metric_score as metric_score
 from .stage_table import (
     PoolRow as PoolRow,
     StageRow as StageRow,
+    add_pool as add_pool,
     format_table as format_table,
     markdown_table as markdown_table,
     write_report as write_report,

@@ -32,6 +32,7 @@ from tfdistill.reports.verdict import Verdict
 __all__ = [
     "PoolRow",
     "StageRow",
+    "add_pool",
     "format_table",
     "markdown_table",
     "read_report",
@@ -145,7 +146,7 @@ def write_report(
         stages: Rows of the results table, in the order of the pipeline.
         pool: Throughput of the agents, may be empty.
         seconds: What the whole run took.
-        notes: Sentences for `report.md`: what the reader has to know beside the numbers.
+        notes: Sentences: what the reader has to know beside the numbers.
         verdict: Whether the student won; its line opens `report.md`.
         facts: What the run was, by name: data set, date, command, versions.
         labels: Figures of each label, where a text may have several.
@@ -175,6 +176,8 @@ def write_report(
         content["facts"] = dict(facts)
     if labels:
         content["labels"] = [dataclasses.asdict(each) for each in labels]
+    if notes:
+        content["notes"] = list(notes)
     with replacing(target / "report.json") as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -196,8 +199,8 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
         folder: The run's folder.
 
     Returns:
-        Its content: "stages", "pool" and "seconds"; "verdict", "facts" and "labels" if the run has
-        them.
+        Its content: "stages", "pool" and "seconds"; "verdict", "facts", "labels" and "notes" if the
+        run has them.
 
     Raises:
         FileNotFoundError: If the folder holds no report.
@@ -219,11 +222,42 @@ def read_report(folder: str | os.PathLike[str]) -> dict[str, Any]:
             LabelScore.from_dict(each)
         if not all(isinstance(text, str) for text in content.get("facts", {}).values()):
             raise TypeError("facts that are not all text")
+        if not all(isinstance(note, str) for note in content.get("notes", [])):
+            raise TypeError("notes that are not all text")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"`folder` must hold a report that tfdistill wrote. Received: {str(path)!r} ({error})."
         ) from error
     return content
+
+
+def add_pool(folder: str | os.PathLike[str], pool: Sequence[PoolRow], *, seconds: float) -> Path:
+    """Puts the throughput of the agents into a report that is there, and keeps the rest of it.
+
+    Args:
+        folder: The run's folder.
+        pool: One row for each way to run the agents.
+        seconds: What the whole run took, this included.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: If the folder holds no report.
+        ValueError: If the file is no such report.
+    """
+    content = read_report(folder)
+    verdict = content.get("verdict")
+    return write_report(
+        folder,
+        stages=[StageRow(**stage) for stage in content["stages"]],
+        pool=pool,
+        seconds=seconds,
+        notes=content.get("notes", ()),
+        verdict=None if verdict is None else Verdict.from_dict(verdict),
+        facts=content.get("facts"),
+        labels=[LabelScore.from_dict(each) for each in content.get("labels", ())],
+    )
 
 
 def format_table(rows: Sequence[StageRow]) -> str:
