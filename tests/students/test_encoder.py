@@ -11,7 +11,14 @@ import pytest
 from tfdistill.compress import Compressed, Quantize, strip
 from tfdistill.export import compare, to_tflite
 from tfdistill.introspection.weights import find_targets
-from tfdistill.students import MaskedMax, any_length, at_length, text_encoder
+from tfdistill.students import (
+    MaskedMax,
+    MaskedRootSum,
+    TokenPairs,
+    any_length,
+    at_length,
+    text_encoder,
+)
 
 SIZES = {
     "vocabulary_size": 30,
@@ -289,3 +296,63 @@ def test_a_student_of_shared_rows_and_both_poolings_exports_as_it_is(tmp_path):
     report = compare(student, path, ids([1, 5, 29], [0], [8, 9, 3, 4, 2, 6]))
     # The same sums of at most 16 products in another order, in float32.
     assert report.max_error <= 1e-5
+
+
+def test_pairs_of_neighbors_have_the_rows_counted_by_hand():
+    pairs = TokenPairs(1000)(ids([5, 7, 5, 7, 0, 0]))
+    # 1 + (31337 * 5 + 7) mod 999 = 1 + 156692 mod 999 = 849; 1 + (31337 * 7 + 5) mod 999 = 584
+    assert pairs.numpy().tolist() == [[849, 584, 849, 0, 0]]
+    largest = TokenPairs(65_536)(np.array([[65_535, 65_535]], np.int32))
+    assert largest.numpy().tolist() == [[1 + (31_337 * 65_535 + 65_535) % 65_535]]
+
+
+def test_the_root_sum_adds_evidence_and_leaves_out_padding():
+    values = np.array([[[1.0, 2.0], [3.0, 0.0], [9.0, 9.0]]], np.float32)
+    summed = MaskedRootSum()(values, np.array([[True, True, False]]))
+    np.testing.assert_allclose(summed, [[4 / np.sqrt(2), 2 / np.sqrt(2)]], rtol=1e-6)
+
+
+def with_pairs(**changes) -> keras.Model:
+    model = build(pair_rows=50, pair_dim=4, **changes)
+    table = model.get_layer("pair_embedding").embeddings
+    table.assign(np.random.default_rng(3).normal(size=table.shape))
+    return model
+
+
+def test_pairs_cost_their_table_and_their_columns_of_the_logits():
+    assert with_pairs().count_params() == build().count_params() + 50 * 4 + 4 * 3
+
+
+def test_pairs_beside_padding_and_cut_rows_have_no_influence():
+    model = with_pairs()
+    text = ids([5, 7, 2])
+    np.testing.assert_allclose(any_length(model)(text[:, :3]), model(text), atol=1e-6)
+    silent = with_pairs()
+    silent.get_layer("pair_embedding").embeddings.assign(np.zeros((50, 4)))
+    assert np.abs(model(text) - silent(text)).max() > 0.1  # and the pairs have some
+
+
+def test_a_student_with_pairs_is_saved_and_exported_as_it_is(tmp_path: Path):
+    model = with_pairs()
+    model.save(tmp_path / "pairs.keras")
+    texts = np.random.default_rng(4).integers(0, 30, (40, 6)).astype("int32")
+    again = keras.saving.load_model(tmp_path / "pairs.keras")
+    np.testing.assert_array_equal(again(texts), model(texts))
+    path = to_tflite(model, tmp_path / "pairs.tflite", quantize=None)
+    compare(model, path, texts).assert_close(quantize=None)
+    small = to_tflite(model, tmp_path / "small.tflite", quantize="dynamic")
+    compare(model, small, texts).assert_close(quantize="dynamic")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pair_rows": 1}, "`pair_rows` must be"),
+        ({"pair_rows": 9, "pair_dim": 0}, "`pair_dim` must be"),
+        ({"pair_rows": 9, "sequence_length": 1}, "`pair_rows` must be None for texts of one token"),
+        ({"pair_rows": 9, "vocabulary_size": 70_000}, "for more than 65,536 ids"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused(changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        build(**changes)

@@ -15,7 +15,7 @@ from tfdistill.arguments import check_int, check_number
 __all__ = ["muon"]
 
 # Tables have rows that most steps do not touch, and logits rows that are classes: no rotations.
-_BY_ADAM = ("token_embedding", "embedding_projection", "logits")
+_BY_ADAM = ("token_embedding", "embedding_projection", "pair_embedding", "logits")
 
 
 def muon(

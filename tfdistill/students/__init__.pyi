@@ -5,8 +5,10 @@ from .encoder_blocks import (
     EncoderBlock as EncoderBlock,
     MaskedMax as MaskedMax,
     MaskedMean as MaskedMean,
+    MaskedRootSum as MaskedRootSum,
     PositionEmbedding as PositionEmbedding,
     TokenLookup as TokenLookup,
+    TokenPairs as TokenPairs,
 )
 from .initialization import (
     principal_components as principal_components,

@@ -38,8 +38,10 @@ from tfdistill.students.encoder_blocks import (
     EncoderBlock,
     MaskedMax,
     MaskedMean,
+    MaskedRootSum,
     PositionEmbedding,
     TokenLookup,
+    TokenPairs,
 )
 from tfdistill.students.initialization import initial_values
 
@@ -47,6 +49,7 @@ __all__ = ["any_length", "assign_groups", "text_encoder"]
 
 _PATTERNS = ("cyclic", "immediate")
 _POOLINGS = ("mean", "mean_max")
+_MOST_PAIRED = 65_536  # ids whose pairs a hash of 32 bits tells apart
 
 
 def text_encoder(
@@ -66,6 +69,8 @@ def text_encoder(
     pattern: str = "cyclic",
     pooling: str = "mean",
     row_of_token: Sequence[int] | None = None,
+    pair_rows: int | None = None,
+    pair_dim: int = 2,
     seed: int | None = None,
     name: str = "text_encoder",
 ) -> keras.Model:
@@ -95,6 +100,9 @@ def text_encoder(
         row_of_token: The row of the token table that each id reads, ints of length
             `vocabulary_size` from 0 upwards, see `shared_rows`; the table then has
             `max(row_of_token) + 1` rows. None gives each id a row of its own.
+        pair_rows: Rows of a table of pairs of neighboring tokens, whose sum is read beside what the
+            blocks found, as a bag of words would; None is no table. See `TokenPairs`.
+        pair_dim: Width of that table.
         seed: Seed of the initial weights and of dropout; None draws one.
         name: Name of the model.
 
@@ -121,6 +129,8 @@ def text_encoder(
         https://arxiv.org/abs/1909.11942
         Collobert et al. "Natural Language Processing (Almost) from Scratch", 2011, section 3.3
         (`embedding_window`). https://arxiv.org/abs/1103.0398
+        Cheng et al. "Wide & Deep Learning for Recommender Systems", 2016 (`pair_rows`).
+        https://arxiv.org/abs/1606.07792
     """
     check_backend()
     _check_sizes(
@@ -149,6 +159,14 @@ def text_encoder(
             f"`pooling` must be one of {_POOLINGS}. Received: pooling={pooling!r}. "
             "'mean' is the smaller one."
         )
+    if pair_rows is not None:
+        _check_sizes(pair_rows=(pair_rows, 2), pair_dim=(pair_dim, 1))
+        if sequence_length < 2 or vocabulary_size > _MOST_PAIRED:
+            raise ValueError(
+                "`pair_rows` must be None for texts of one token and for more than "
+                f"{_MOST_PAIRED:,} ids. Received: pair_rows={pair_rows}, sequence_length="
+                f"{sequence_length}, vocabulary_size={vocabulary_size}."
+            )
     table_width = _table_width(embedding_dim, hidden_dim=hidden_dim)
     groups = num_layers if groups is None else groups
     group_of_block = assign_groups(num_layers, groups=groups, pattern=pattern)
@@ -186,6 +204,11 @@ def text_encoder(
     if pooling == "mean_max":
         largest = MaskedMax(name="max_pooling")(x, is_token)
         pooled = keras.layers.Concatenate(name="both_poolings")([pooled, largest])
+    if pair_rows is not None:
+        pairs = TokenPairs(pair_rows, name="token_pairs")(ids)
+        table = keras.layers.Embedding(pair_rows, pair_dim, name="pair_embedding")
+        summed = MaskedRootSum(name="pair_pooling")(table(pairs), ops.not_equal(pairs, 0))
+        pooled = keras.layers.Concatenate(name="pooling_and_pairs")([pooled, summed])
     logits = keras.layers.Dense(num_classes, name="logits")(pooled)
     model = keras.Model(ids, logits, name=name)
     for variable, value in initial_values(model, seed=seed):

@@ -12,7 +12,17 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["EncoderBlock", "MaskedMax", "MaskedMean", "PositionEmbedding", "TokenLookup"]
+__all__ = [
+    "EncoderBlock",
+    "MaskedMax",
+    "MaskedMean",
+    "MaskedRootSum",
+    "PositionEmbedding",
+    "TokenLookup",
+    "TokenPairs",
+]
+
+_FIRST = 31_337  # times an id below 65,536 it stays within an int32
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
@@ -78,6 +88,48 @@ class MaskedMax(keras.layers.Layer):
     def call(self, inputs: Any, is_token: Any) -> Any:
         """Returns maxₜ m · max(x, 0) with m of shape `[B, T]`."""
         return ops.max(ops.relu(inputs) * ops.cast(is_token, inputs.dtype)[:, :, None], axis=1)
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class MaskedRootSum(keras.layers.Layer):
+    """Sums `[B, T, D]` over the real tokens and divides by the root of their number: `[B, D]`.
+
+    Evidence adds up, as in a bag of words, and still long texts are not louder than short ones
+    by their length alone.
+    """
+
+    def call(self, inputs: Any, is_token: Any) -> Any:
+        """Returns Σ m · x / √max(Σ m, 1) with m of shape `[B, T]`."""
+        weights = ops.cast(is_token, inputs.dtype)[:, None, :]
+        count = ops.maximum(ops.sum(weights, axis=-1), 1.0)
+        return ops.squeeze(ops.matmul(weights, inputs), axis=1) / ops.sqrt(count)
+
+
+@keras.saving.register_keras_serializable(package="tfdistill")
+class TokenPairs(keras.layers.Layer):
+    """Gives each pair of neighboring tokens a row of a table, by a hash that a file computes, too.
+
+    The pair (a, b) has the row 1 + (31337 · a + b) mod (R − 1); row 0 is that of padding. Pairs
+    that share a row share their weights.
+
+    Args:
+        num_rows: Number of rows R, an int of at least 2.
+    """
+
+    def __init__(self, num_rows: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_rows = num_rows
+
+    def call(self, ids: Any) -> Any:
+        """Returns rows, int32 `[B, T - 1]`, of ids `[B, T]`."""
+        first, second = ids[:, :-1], ids[:, 1:]
+        rows = 1 + ops.mod(first * _FIRST + second, self.num_rows - 1)
+        is_pair = ops.logical_and(ops.not_equal(first, 0), ops.not_equal(second, 0))
+        return ops.where(is_pair, rows, 0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "num_rows": self.num_rows}
 
 
 @keras.saving.register_keras_serializable(package="tfdistill")
