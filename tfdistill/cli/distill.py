@@ -65,7 +65,7 @@ class _Count(click.ParamType):
 )
 @click.option(
     "--unlabeled",
-    default="2000",
+    default="1000",
     show_default=True,
     type=_Count(),
     metavar="N|all",

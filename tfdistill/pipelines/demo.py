@@ -31,7 +31,7 @@ def run_demo(
     *,
     name: str,
     labels: int | None = 100,
-    unlabeled: int | None = 2000,
+    unlabeled: int | None = 1000,
     executors: Sequence[str] = ("inline", "threads", "ray"),
     effort: str = "quick",
     seed: int = 0,
