@@ -33,11 +33,12 @@ def test_few_labels_train_the_others_have_none_and_every_executor_agrees(
     data_set = run.report["facts"]["Data set"]
     assert data_set.startswith("Topics, 60 labels: ") and "unlabeled rows" in data_set
     learned_from = len(run.material.text_ids)  # some texts occur twice, and held-out ones are apart
-    assert 140 <= learned_from <= 160
+    assert 120 <= learned_from <= 140  # a fifth of those without a label only watches
     assert run.report["verdict"] == run.verdict.to_dict()
     report = (run.folder / "report.md").read_text(encoding="utf-8")
     assert report.splitlines()[0] == run.verdict.line() and "| ray |" in report
     assert "What ships: " in report
+    assert "texts without a label that trained nothing" in report
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def distill_text(
             F1 or R².
         test: Test rows of the same form; None holds out a fifth.
         unlabeled: More texts without labels: a file, a frame or a list. The teacher answers them.
+            Where few rows are held out, up to a fifth of them helps to choose what ships instead.
         name: What the report calls the data; None takes the name of the file.
         teacher: "auto" is MiniLM; or a folder with a BERT-like model of KerasHub or Hugging Face
             and its `tokenizer.json`; or a `keras.Model` from token ids to logits over the classes
@@ -243,7 +244,7 @@ def distill_text(
                     rows, material, recipe, max_kb=max_kb, run=run, progress=progress
                 ),
             }  # fmt: skip
-            choice = choose(rows, candidates)
+            choice = choose(rows, material, candidates)
             proof = prove(
                 rows, material, candidates, choice, recipe, sizes, run=run, progress=progress
             )
@@ -337,7 +338,7 @@ def _plan(
         plan = plan.without_training()
     say(
         f"{len(rows.train):,} training texts, {len(rows.held_out):,} held out, "
-        f"{len(rows.test):,} test, {len(rows.unlabeled):,} without a label; "
+        f"{len(rows.test):,} test, {len(rows.unlabeled) + len(rows.watched):,} without a label; "
         f"{length} tokens, {len(words.kept_ids):,} words"
     )
     say(
@@ -407,7 +408,8 @@ def _ship(
 
 def _counts(rows: TextRows) -> dict[str, int]:
     parts = {"training": rows.train, "held-out": rows.held_out, "test": rows.test}
-    unlabeled = {"unlabeled": len(rows.unlabeled)} if rows.unlabeled else {}
+    texts = len(rows.unlabeled) + len(rows.watched)
+    unlabeled = {"unlabeled": texts} if texts else {}
     return {name: len(part) for name, part in parts.items()} | unlabeled
 
 

@@ -105,6 +105,7 @@ def erase(kernel: keras.Variable, rows: tuple[int, ...]) -> None:
     kernel.assign(value)
 
 
+@pytest.mark.quick_cases("student-layers", "student-vocabulary", "bert-heads", "llama-ffn")
 @pytest.mark.parametrize("pruner", list(PRUNERS))
 def test_the_given_model_stays_as_it_was(pruner: str, model_and_x):
     model, x = model_and_x
@@ -120,12 +121,10 @@ def test_the_given_model_stays_as_it_was(pruner: str, model_and_x):
 
 
 @pytest.mark.quick_cases(
-    "student-heads",
-    "student-ffn",
+    "student-layers",
     "student-vocabulary",
     "bert-ffn",
     "llama-heads",
-    "student-layers",
 )
 @pytest.mark.parametrize("pruner", list(PRUNERS))
 def test_a_smaller_model_can_be_saved_and_loaded(pruner: str, model_and_x, kind: str, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import keras
@@ -24,6 +25,7 @@ def prune(request: pytest.FixtureRequest) -> Callable:
     return request.param
 
 
+@functools.cache  # what is refused changes no model
 def student() -> keras.Model:
     return text_encoder(
         vocabulary_size=5,

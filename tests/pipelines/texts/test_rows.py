@@ -51,6 +51,24 @@ def test_unlabeled_texts_are_those_without_a_label_once():
     assert read_rows((texts, labels), task="class", unlabeled=more).unlabeled == ("new", "other")
 
 
+def test_where_few_rows_are_held_out_a_fifth_of_the_unlabeled_ones_watches():
+    texts, labels = pairs(60)
+    more = [f"new {number}" for number in range(50)]
+    rows = read_rows((texts, labels), task="class", unlabeled=more)
+    assert len(rows.watched) == 10 and not set(rows.watched) & set(rows.unlabeled)
+    assert sorted([*rows.watched, *rows.unlabeled]) == sorted(more)
+    again = read_rows((texts, labels), task="class", unlabeled=more)
+    assert again.watched == rows.watched
+
+
+def test_where_many_rows_are_held_out_all_unlabeled_ones_train():
+    texts = [f"text {number}" for number in range(8000)]
+    more = [f"new {number}" for number in range(50)]
+    rows = read_rows((texts, ["a", "b"] * 4000), task="class", unlabeled=more)
+    assert len(rows.held_out) >= 500
+    assert (rows.watched, len(rows.unlabeled)) == ((), 50)
+
+
 def test_held_out_rows_are_at_most_3000():
     texts = [f"text {number}" for number in range(50_000)]
     rows = read_rows((texts, ["a", "b"] * 25_000), task="class")

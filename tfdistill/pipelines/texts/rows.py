@@ -23,6 +23,8 @@ from tfdistill.pipelines.texts.tasks import TextTask, doubt_of, infer_task, name
 __all__ = ["Part", "TextRows", "read_rows"]
 
 TEST_SHARE, HELD_SHARE, MOST_HELD = 0.2, 0.1, 3000
+_ENOUGH_HELD = 500  # held-out rows on which two students can be told apart
+_WATCHED_SHARE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,8 @@ class TextRows:
         test: Rows that are measured once.
         unlabeled: Texts without a target, for the teacher alone.
         num_rows: Rows of the data and of the test that were read.
+        watched: Texts without a target that train nothing. Where few rows are held out, students
+            are also judged by how often they say there what the teacher says.
     """
 
     name: str
@@ -65,6 +69,7 @@ class TextRows:
     test: Part
     unlabeled: tuple[str, ...]
     num_rows: int = 0
+    watched: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -84,7 +89,8 @@ def read_rows(
     """Reads tables and splits them.
 
     A fifth of the rows is the test where `test` is None; a tenth of what is left, at most 3,000
-    rows, is held out. Texts that occur several times stay on one side.
+    rows, is held out. Texts that occur several times stay on one side. Where fewer than 500 rows
+    are held out, up to a fifth of the texts without a label is kept from training, too.
 
     Args:
         data: A file, a data frame, or a pair of texts and labels, as `read_table` takes them.
@@ -171,13 +177,22 @@ def read_rows(
             )
     more = _unlabeled(unlabeled, text=text, options=options, say=say)
     seen = {*texts, *test_part.texts}
+    others = tuple(dict.fromkeys(one for one in more if one not in seen))
+    watched = _watched(others, missing=_ENOUGH_HELD - len(parts["held_out"]), seed=seed)
     return TextRows(
         name=_name(data),
         num_rows=len(texts) + (0 if test is None else len(test_part)),
         task=known.scaled_to(parts["train"].targets),
-        unlabeled=tuple(dict.fromkeys(one for one in more if one not in seen)),
+        unlabeled=tuple(one for one in others if one not in watched),
+        watched=tuple(one for one in others if one in watched),
         **parts,
     )
+
+
+def _watched(texts: Sequence[str], *, missing: int, seed: int) -> set[str]:
+    """Draws texts that are kept from training, so many as are missing and can be spared."""
+    count = min(max(missing, 0), int(_WATCHED_SHARE * len(texts)))
+    return {texts[row] for row in np.random.default_rng(seed).permutation(len(texts))[:count]}
 
 
 def _part(
