@@ -26,7 +26,7 @@ BLOCKS = readme.code_blocks((CHECKOUT / "README.md").read_text(encoding="utf-8")
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.network
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_every_python_and_shell_block_runs_in_order_as_written(minilm_folder, r8):
     done = subprocess.run(
         [sys.executable, str(SOURCE), "--run"],
