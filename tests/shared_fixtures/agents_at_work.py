@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_fixtures.word_pieces import SPECIAL, word_pieces
 
 from tfdistill.files.records import record_of
 
@@ -21,7 +22,6 @@ TOPICS = {
     "trade": "tariff deficit import export surplus quota dispute talks customs treaty".split(),
 }
 COMMON = "the of rose fell prices market said year new week to and".split()
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [*SPECIAL, *COMMON, *(word for words in TOPICS.values() for word in words), "##s", "##ing"]
 
 
@@ -41,16 +41,7 @@ def make_texts(count: int, *, seed: int) -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    vocabulary = {word: index for index, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer = word_pieces(WORDS)
     # Settings of another model, as a downloaded tokenizer.json has them: agents must not mind.
     tokenizer.enable_truncation(max_length=512)
     tokenizer.enable_padding(pad_id=1, pad_token="[UNK]", length=128)

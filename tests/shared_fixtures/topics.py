@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_fixtures.word_pieces import SPECIAL, word_pieces
 
 TOPICS = {
     "weather": ["rain", "snow", "fog", "hail", "wind", "storm", "sun", "frost"],
@@ -32,19 +33,11 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of one block that knows the words above, as a KerasHub folder with its tokenizer."""
     import keras
     import keras_hub
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     folder = tmp_path_factory.mktemp("teacher") / "tiny_bert"
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    special = [*SPECIAL, "[MASK]"]
     words = [*special, *OTHERS, *(word for topic in TOPICS.values() for word in topic)]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(special)
+    tokenizer = word_pieces(words, special=special)
     keras.utils.set_random_seed(0)
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=len(words), num_layers=1, num_heads=2, hidden_dim=16,

@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from shared_fixtures.word_pieces import word_pieces
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tfdistill.agents.tokenization.text_encoder import TextEncoder
 from tfdistill.bundles.long_texts import LONG_TEXTS
@@ -16,15 +17,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "oil", "gas", "price", "##s", "whea
 
 
 def bert() -> Tokenizer:
-    vocabulary = {word: row for row, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    return tokenizer
+    return word_pieces(WORDS)
 
 
 def byte_bpe() -> Tokenizer:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from shared_fixtures.word_pieces import word_pieces
+from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
 
 from tfdistill.students import cut_vocabulary, encode, encode_rows, shared_rows
@@ -14,15 +15,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "oil", "gas", "price", "##s", "whea
 
 @pytest.fixture
 def tokenizer() -> Tokenizer:
-    model = WordPiece({word: row for row, word in enumerate(WORDS)}, unk_token="[UNK]")
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    return tokenizer
+    return word_pieces(WORDS)
 
 
 def test_the_kept_texts_are_split_into_the_same_old_ids(tokenizer: Tokenizer):

@@ -75,10 +75,11 @@ def stored_answers(cache: TeacherCache, rows: TextRows) -> StoredAnswers:
             f"the order of their sorted names. Received: a cache of {cache.num_classes} classes. "
             "Build it with a teacher of these classes."
         )
-    if rows.unlabeled:
+    texts = len(rows.unlabeled) + len(rows.watched)
+    if texts:
         raise ValueError(
             "`unlabeled` must be left out where `teacher` is a cache, which has no answer to "
-            f"them. Received: {len(rows.unlabeled)} texts. Give the teacher itself."
+            f"them. Received: {texts} texts. Give the teacher itself."
         )
     logits = cache.logits()
     if logits.ndim != 2:
